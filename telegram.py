@@ -1,0 +1,74 @@
+"""The Telegram bot: `TELEGRAM_TOKEN=... python telegram.py --checkpoint FOLDER`.
+
+This file has the name of the library that it uses, and whenever the repository's root is on
+Python's path, `import telegram` finds this file first. So the file asks under which name it runs:
+as `__main__` it is the bot, as `telegram` it hands over to the library.
+"""
+import argparse
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+
+NO_LIBRARY = 'the library python-telegram-bot is not installed: pip install "python-telegram-bot>=22"'
+
+
+def step_aside():
+    "Put the installed library where `import telegram` looks for what it has just imported."
+    here = Path(__file__).resolve().parent
+    path = [p for p in sys.path if Path(p or ".").resolve() != here]
+    spec = PathFinder.find_spec("telegram", path)
+    if spec is None or spec.origin is None:  # an origin of None: an empty folder of that name
+        raise ModuleNotFoundError(NO_LIBRARY, name="telegram")
+    sys.modules["telegram"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["telegram"])
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="telegram.py", description="Serve a trained checkpoint as a Telegram bot.",
+        epilog="The token of the bot, from @BotFather, is read from the environment variable TELEGRAM_TOKEN.")
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="folder written by chitchat_train")
+    parser.add_argument("--base_url", metavar="URL", help="a Bot API server of your own (default: Telegram's)")
+    parser.add_argument("--log_texts", action="store_true", help="log questions and answers (default: neither)")
+    parser.add_argument("--version", action="store_true", help="show the versions and stop")
+    args = parser.parse_args(argv)
+    if not (args.checkpoint or args.version):
+        parser.error("--checkpoint FOLDER is needed")
+    return args
+
+
+def show_versions():
+    import chitchat
+    import telegram
+    print(f"chitchat {chitchat.__version__}, python-telegram-bot {telegram.__version__}")
+
+
+def fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def main(argv=None):
+    args = parse_args(argv)  # before the imports that take seconds: --help answers at once
+    try:
+        if args.version:
+            return show_versions()
+        from chitchat.bot import BotConfig, ChitchatError, run
+    except ModuleNotFoundError as error:
+        if error.name != "telegram":
+            raise
+        return fail(error)
+    try:
+        given = {k: v for k, v in vars(args).items() if k != "version" and v is not None}
+        return run(BotConfig.from_env(**given))
+    except ChitchatError as error:  # its text says what is wrong and what to do
+        return fail(error)
+    except KeyboardInterrupt:  # while the model was being loaded
+        return 130
+
+
+if __name__ == "telegram":
+    step_aside()
+elif __name__ == "__main__":
+    sys.exit(main())
