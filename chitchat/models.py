@@ -7,7 +7,7 @@ __all__ = ['State', 'ATTENTIONS', 'FAMILIES', 'PRESETS', 'CHECKS', 'reorder_stat
            'fill_empty', 'Seq2Seq', 'set_output_bias', 'attend', 'Attention', 'LayerNorm', 'RNNEncoder', 'RNNDecoder',
            'build_model', 'count_parameters', 'preset', 'ContractError', 'check_seq2seq']
 
-# %% ../nbs/01_models.ipynb #9ab5f362
+# %% ../nbs/01_models.ipynb #ff0ddd17
 import copy, math
 from dataclasses import dataclass
 from typing import Callable
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .data import BOS, EOS, PAD, ChitchatError, pad_rows
 
-# %% ../nbs/01_models.ipynb #4d66c7da
+# %% ../nbs/01_models.ipynb #3092975f
 State = dict[str, Tensor]  # every tensor has the batch on dim 0
 
 
@@ -51,7 +51,7 @@ class Memory:
         "Each question `k` times in a row: (B, …) → (B·k, …)."
         return self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(k))
 
-# %% ../nbs/01_models.ipynb #2bd896e9
+# %% ../nbs/01_models.ipynb #81ec5ec6
 ATTENTIONS = ("dot", "general", "additive", "none")
 
 
@@ -80,7 +80,7 @@ class ModelConfig:
         need(self.n_layers >= 1, "n_layers", "it must be at least 1")
         need(0 <= self.dropout < 1, "dropout", "it must be in [0, 1)")
 
-# %% ../nbs/01_models.ipynb #5678c5f3
+# %% ../nbs/01_models.ipynb #64eb22c1
 def masked_mean(
     x: Tensor,     # (B, S, D)
     mask: Tensor,  # (B, S) True = real token
@@ -96,7 +96,7 @@ def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
     first = torch.arange(src.shape[1], device=src.device) == 0
     return torch.where(empty & first, BOS, src)
 
-# %% ../nbs/01_models.ipynb #0aaadea9
+# %% ../nbs/01_models.ipynb #3130f6d1
 class Seq2Seq(nn.Module):
     "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
 
@@ -147,7 +147,7 @@ class Seq2Seq(nn.Module):
         "Which words will the answer hold, from the mean of the encoder's output alone."
         return self.logits(self.to_bow(memory.mean))
 
-# %% ../nbs/01_models.ipynb #59d932c0
+# %% ../nbs/01_models.ipynb #1b151313
 def set_output_bias(
     model: Seq2Seq,
     counts,  # (V,) how often each token is to be predicted
@@ -157,7 +157,7 @@ def set_output_bias(
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
 
-# %% ../nbs/01_models.ipynb #eab561af
+# %% ../nbs/01_models.ipynb #2cfc3cab
 def attend(
     *,
     scores: Tensor,  # (B, T, S)
@@ -187,7 +187,7 @@ class Attention(nn.Module):
             scores = q @ keys.transpose(1, 2) / math.sqrt(q.shape[-1])
         return attend(scores=scores, values=values, mask=mask)
 
-# %% ../nbs/01_models.ipynb #2b0edf87
+# %% ../nbs/01_models.ipynb #ccfc35e2
 def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RNNBase:
     "One recurrent layer; the forget gate starts open (Jozefowicz et al. 2015)."
     rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[arch](d_in, d_out, batch_first=True, bidirectional=bidirectional)
@@ -212,7 +212,7 @@ class LayerNorm(nn.Module):
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 
-# %% ../nbs/01_models.ipynb #92be4619
+# %% ../nbs/01_models.ipynb #1b5b77d6
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU over packed rows: padding is never read."
 
@@ -231,7 +231,7 @@ class RNNEncoder(nn.Module):
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #dd646c65
+# %% ../nbs/01_models.ipynb #2e5ac346
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
 
@@ -265,7 +265,7 @@ class RNNDecoder(nn.Module):
                 weights.append(w)
         return self.dropout(torch.tanh(self.combine(h))), {k: torch.stack(v, 1) for k, v in new.items()}
 
-# %% ../nbs/01_models.ipynb #3dbd1965
+# %% ../nbs/01_models.ipynb #cf8b33ef
 FAMILIES: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -282,7 +282,7 @@ def count_parameters(model: nn.Module) -> int:
     "Trained numbers; the tied embedding counts once."
     return sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/01_models.ipynb #c2d5786c
+# %% ../nbs/01_models.ipynb #7ec369d7
 PRESETS = {  # sizes by name; the vocabulary that fits them stands in `chitchat.train.VOCAB_SIZES`
     "tiny": dict(d_model=192, n_layers=1),
     "small": dict(d_model=384, n_layers=2),
@@ -296,7 +296,7 @@ def preset(arch: str, size: str, **changes) -> ModelConfig:
         raise ChitchatError(f"There is no preset {size!r}; choose one of {', '.join(PRESETS)}")
     return ModelConfig(arch=arch, **PRESETS[size] | changes)
 
-# %% ../nbs/01_models.ipynb #92ac6040
+# %% ../nbs/01_models.ipynb #2694a3c2
 class ContractError(AssertionError):
     "A model breaks a property that training and decoding rely on."
 
@@ -339,7 +339,7 @@ class _Case:
 def _same(a: Tensor, b: Tensor) -> bool:
     return bool(torch.isfinite(a).all()) and torch.allclose(a, b, rtol=1e-7, atol=1e-8)
 
-# %% ../nbs/01_models.ipynb #3f02254a
+# %% ../nbs/01_models.ipynb #da1adbf6
 def _no_look_ahead(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     before = case.logits(tgt=tgt)
@@ -358,7 +358,7 @@ def _no_look_ahead_in_training(case: _Case) -> bool:
     finally:
         case.model.eval()
 
-# %% ../nbs/01_models.ipynb #f7163b10
+# %% ../nbs/01_models.ipynb #1839eccc
 def _padding_is_invisible(case: _Case) -> bool:
     wide = lambda t: F.pad(t, (0, 3), value=PAD)
     whole = case.logits()
@@ -376,7 +376,7 @@ def _padding_learns_nothing(case: _Case) -> bool:
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
     return not case.model.embedding.weight.grad[PAD].any()
 
-# %% ../nbs/01_models.ipynb #351d3a84
+# %% ../nbs/01_models.ipynb #6d493f87
 def _steps_equal_one_call(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     memory = case.model.encode(case.src, case.cat)
@@ -402,7 +402,7 @@ def _state_is_not_changed(case: _Case) -> bool:
             return False
     return True
 
-# %% ../nbs/01_models.ipynb #58174e53
+# %% ../nbs/01_models.ipynb #a5455cf0
 def _beams_keep_their_state(case: _Case) -> bool:
     K, B = 3, len(case.src)
     memory = case.model.encode(case.src, case.cat).expand(K)
@@ -414,7 +414,7 @@ def _beams_keep_their_state(case: _Case) -> bool:
     anew = case.model.decode(torch.cat([prefix[idx], new], 1), memory, memory.init)[0][:, -1]
     return _same(stepped, anew)
 
-# %% ../nbs/01_models.ipynb #3eab6ca5
+# %% ../nbs/01_models.ipynb #9da19172
 def _question_is_read(case: _Case) -> bool:
     other = case.src.clone()
     other[:, 0] = EOS + 1 + (other[:, 0] - EOS) % (case.V - EOS - 1)
@@ -440,7 +440,7 @@ def _empty_question_is_fine(case: _Case) -> bool:
     alone = case.logits(src[1:2, :1], case.tgt[1:2], case.cat[1:2])
     return _same(case.logits(src)[1][case.real[1]], alone[0][case.real[1]])
 
-# %% ../nbs/01_models.ipynb #54eb9db7
+# %% ../nbs/01_models.ipynb #c29d0d46
 CHECKS: dict[str, tuple[Callable, str]] = {
     "no look-ahead": (_no_look_ahead, "logits before a token change when that token changes, in evaluation mode: the decoder sees the answer. "
                       "Usually a convolution padded on both sides, a backward RNN in the decoder, or a mask that depends on `self.training`."),

@@ -8,7 +8,7 @@ __all__ = ['VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'bow_loss', 'TrainConfi
            'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'groups', 'save_run',
            'resume_run', 'fit', 'plot_history', 'command', 'new_model', 'train_main', 'evaluate_main']
 
-# %% ../nbs/02_train.ipynb #266a5065
+# %% ../nbs/02_train.ipynb #25af99f7
 import argparse, csv, io, json, math, os, sys, time, zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from .data import (BOS, EOS, PAD, Batch, CategoryVocab, ChitchatError, Corpus, D
                            PairData, Tokenizer, collate, input_error, load_corpus, pad_rows, progress)
 from .models import PRESETS, ModelConfig, Seq2Seq, build_model, count_parameters, preset, set_output_bias
 
-# %% ../nbs/02_train.ipynb #4fd2cd03
+# %% ../nbs/02_train.ipynb #02f40c06
 def token_loss(
     logits: Tensor,         # (B, T, V) or (n, V)
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
@@ -36,7 +36,7 @@ def token_loss(
     loss = F.cross_entropy(logits.flatten(0, -2).float(), tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
     return loss, int((tgt_out != PAD).sum())
 
-# %% ../nbs/02_train.ipynb #59e9b9b3
+# %% ../nbs/02_train.ipynb #5235e892
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from the question alone
     src: Tensor,         # (B, S) rows without a question do not count
@@ -46,7 +46,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
-# %% ../nbs/02_train.ipynb #da4d9d7f
+# %% ../nbs/02_train.ipynb #f75a72e0
 @dataclass(frozen=True)
 class TrainConfig:
     "How a model is trained; one of `steps` and `minutes` says for how long."
@@ -72,7 +72,7 @@ class TrainConfig:
         if (self.steps is None) == (self.minutes is None):
             raise ChitchatError("TrainConfig: give either steps or minutes")
 
-# %% ../nbs/02_train.ipynb #dd7e78eb
+# %% ../nbs/02_train.ipynb #550c2017
 def drop_conditions(
     batch: Batch,
     cfg: TrainConfig,
@@ -85,7 +85,7 @@ def drop_conditions(
         return replace(batch, cat=cat)
     return replace(batch, cat=cat, src=batch.src.masked_fill(torch.rand(len(batch), 1, generator=rng) < cfg.drop_question, PAD))
 
-# %% ../nbs/02_train.ipynb #b8961e91
+# %% ../nbs/02_train.ipynb #417b0a61
 def lr_at(step: int, progress: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `progress` in [0, 1]."
     decay = 1.0 if progress < 0.5 else 1.0 - 0.95 * (progress - 0.5) / 0.5
@@ -98,7 +98,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
     return torch.optim.AdamW([dict(params=groups[0], weight_decay=cfg.weight_decay), dict(params=groups[1], weight_decay=0.0)],
                              lr=cfg.lr, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #7166d8f7
+# %% ../nbs/02_train.ipynb #8d185645
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch."
     memory = model.encode(batch.src, batch.cat)
@@ -136,7 +136,7 @@ def train_step(model: Seq2Seq, batches: list[Batch], opt: torch.optim.Optimizer,
     opt.zero_grad(set_to_none=True)
     return StepStats(total / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #1280997b
+# %% ../nbs/02_train.ipynb #23ea03ba
 def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its own question."
     p = np.random.default_rng(seed).permutation(n)
@@ -175,7 +175,7 @@ def evaluate(
     return dict(nll=nll / n, ppl=math.exp(min(nll / n, 700.0)), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()),
                 question_gain=gain / n, n_tokens=n)
 
-# %% ../nbs/02_train.ipynb #4ba77aff
+# %% ../nbs/02_train.ipynb #53a037e4
 def write_atomic(path: Path, content: bytes) -> None:
     "All or nothing: readers see the old file or the new one. `ChitchatError` if the disk is full."
     part = path.with_name(path.name + ".part")
@@ -212,7 +212,7 @@ def save_checkpoint(
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
     write_atomic(folder / "model.safetensors", save_tensors({k: v.contiguous().cpu() for k, v in model.state_dict().items()}))
 
-# %% ../nbs/02_train.ipynb #a7f79a69
+# %% ../nbs/02_train.ipynb #9a07ea14
 @dataclass
 class Checkpoint:
     "What a checkpoint folder holds."
@@ -249,7 +249,7 @@ def _fill(model: Seq2Seq, path: Path) -> None:
         raise input_error(path, f"does not belong to the config.json beside it: {odd[0]} is {has} and should be {wants}", "Copy the whole folder of one checkpoint")
     model.load_state_dict(weights)
 
-# %% ../nbs/02_train.ipynb #42f674de
+# %% ../nbs/02_train.ipynb #1f0322a4
 def load_checkpoint(
     folder,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -283,7 +283,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     "What was asked for, else a GPU if there is one."
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-# %% ../nbs/02_train.ipynb #82f762d1
+# %% ../nbs/02_train.ipynb #5131d5e0
 @dataclass
 class Run:
     "Where a training stands; all that `resume.pt` holds beside weights and optimizer."
@@ -314,7 +314,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run) -> Iterator[tuple[list[Ba
             yield group, (epoch, end) if end < len(rows) else (epoch + 1, 0)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #f25e2216
+# %% ../nbs/02_train.ipynb #ae39a7b3
 def _fingerprint(data: PairData) -> str:
     "Changes when the training data does."
     return f"{len(data)}-{zlib.crc32(data.tgt.tobytes(), zlib.crc32(data.src.tobytes())):08x}"
@@ -351,7 +351,7 @@ def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairDa
     opt.load_state_dict(saved["optimizer"])
     return Run(**saved["run"]), saved["history"]
 
-# %% ../nbs/02_train.ipynb #3f5a1c46
+# %% ../nbs/02_train.ipynb #cde4e933
 def fit(
     model: Seq2Seq,
     train: PairData,
@@ -389,7 +389,7 @@ def fit(
                 save_run(out, model, opt, run, cfg, history, train)
     return pd.DataFrame(history)
 
-# %% ../nbs/02_train.ipynb #14a0e736
+# %% ../nbs/02_train.ipynb #88bec066
 class _Meter:
     "Running averages of a training."
 
@@ -423,7 +423,7 @@ def _measure(model, valid, cfg, run: Run, stats: _Meter, history, out, corpus, o
         on_eval(history[-1])
     stats.last = time.perf_counter()
 
-# %% ../nbs/02_train.ipynb #8444326a
+# %% ../nbs/02_train.ipynb #8b84b767
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
@@ -442,7 +442,7 @@ def plot_history(
         axes[0].legend()
     return fig
 
-# %% ../nbs/02_train.ipynb #9c91c466
+# %% ../nbs/02_train.ipynb #ce8af43c
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}
 TRAIN_PRESETS = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
@@ -478,7 +478,7 @@ def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
     set_output_bias(model, counts)
     return model.to(pick_device())
 
-# %% ../nbs/02_train.ipynb #4b5b3ffe
+# %% ../nbs/02_train.ipynb #fb5ae8e0
 @command
 def train_main(argv: list[str] | None = None) -> None:
     "chitchat_train"
@@ -505,7 +505,7 @@ def train_main(argv: list[str] | None = None) -> None:
     last = history.iloc[-1]
     print(f"{int(last.step):,} steps, {int(last.tokens):,} tokens, {last.tokens / last.seconds:,.0f} tokens/s. Checkpoint: {a.out}")
 
-# %% ../nbs/02_train.ipynb #0e031d02
+# %% ../nbs/02_train.ipynb #6ed9ea78
 @command
 def evaluate_main(argv: list[str] | None = None) -> None:
     "chitchat_evaluate"
