@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECKS', 'reorder_state', 'Memory', 'ModelConfig',
-           'masked_mean', 'fill_empty', 'Seq2Seq', 'set_output_bias', 'attend', 'Attention', 'LayerNorm', 'RNNEncoder',
-           'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention',
-           'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
-           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'count_parameters', 'preset',
-           'flops_per_token', 'ContractError', 'check_seq2seq']
+           'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'attend', 'Attention', 'LayerNorm',
+           'RNNEncoder', 'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder',
+           'dot_product_attention', 'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention',
+           'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model',
+           'count_parameters', 'preset', 'flops_per_token', 'ContractError', 'check_seq2seq']
 
-# %% ../nbs/01_models.ipynb #22a386c5
+# %% ../nbs/01_models.ipynb #8dcab10c
 import copy, math
 from dataclasses import dataclass
 from typing import Callable
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .data import BOS, EOS, PAD, ChitchatError, pad_rows
 
-# %% ../nbs/01_models.ipynb #5e1b4391
+# %% ../nbs/01_models.ipynb #3bafccb4
 State = dict[str, Tensor]  # every tensor has the batch on dim 0
 
 
@@ -54,7 +54,7 @@ class Memory:
         "Each question `k` times in a row: (B, …) → (B·k, …)."
         return self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(k))
 
-# %% ../nbs/01_models.ipynb #b8b9140a
+# %% ../nbs/01_models.ipynb #1a77769e
 ATTENTIONS = ("dot", "general", "additive", "none")
 
 
@@ -72,7 +72,7 @@ class ModelConfig:
     residual: bool = False      # around recurrent layers
     kernel: int = 3             # width of a convolution, in tokens
     n_heads: int = 4            # of a Transformer
-    fused: bool = True          # let the library compute the Transformer's attention in one kernel
+    fused: bool | None = None   # the Transformer's attention in the library's one kernel; None = on a GPU only
 
     def __post_init__(self):
         def need(ok, name, what):
@@ -88,7 +88,7 @@ class ModelConfig:
         need(self.kernel >= 1 and self.kernel % 2, "kernel", "it must be odd")
         need(self.d_model % self.n_heads == 0, "n_heads", f"it must divide d_model={self.d_model}")
 
-# %% ../nbs/01_models.ipynb #3e838de2
+# %% ../nbs/01_models.ipynb #432fad65
 def masked_mean(
     x: Tensor,     # (B, S, D)
     mask: Tensor,  # (B, S) True = real token
@@ -104,7 +104,17 @@ def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
     first = torch.arange(src.shape[1], device=src.device) == 0
     return torch.where(empty & first, BOS, src)
 
-# %% ../nbs/01_models.ipynb #e5d81107
+# %% ../nbs/01_models.ipynb #296e40ea
+class Dropout(nn.Dropout):
+    "Drops the same features at every position of a row: (B, T, D) with one mask (B, 1, D)."
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        keep = torch.rand(x.shape[0], *[1] * (x.dim() - 2), x.shape[-1], device=x.device) >= self.p
+        return x * (keep / (1 - self.p)).to(x.dtype)
+
+# %% ../nbs/01_models.ipynb #8a042615
 class Seq2Seq(nn.Module):
     "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
 
@@ -116,7 +126,7 @@ class Seq2Seq(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.to_cond, self.to_bow = nn.Linear(D, D), nn.Linear(D, D)
         self.out_bias = nn.Parameter(torch.zeros(cfg.vocab_size))
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
         nn.init.normal_(self.embedding.weight, std=D**-0.5)
         nn.init.normal_(self.category.weight, std=0.5)
 
@@ -155,7 +165,7 @@ class Seq2Seq(nn.Module):
         "Which words will the answer hold, from the mean of the encoder's output alone."
         return self.logits(self.to_bow(memory.mean))
 
-# %% ../nbs/01_models.ipynb #3e15afd6
+# %% ../nbs/01_models.ipynb #f3f63f87
 def set_output_bias(
     model: Seq2Seq,
     counts,  # (V,) how often each token is to be predicted
@@ -165,7 +175,7 @@ def set_output_bias(
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
 
-# %% ../nbs/01_models.ipynb #10c26cf9
+# %% ../nbs/01_models.ipynb #3f8258c2
 def attend(
     *,
     scores: Tensor,  # (B, T, S)
@@ -195,7 +205,7 @@ class Attention(nn.Module):
             scores = q @ keys.transpose(1, 2) / math.sqrt(q.shape[-1])
         return attend(scores=scores, values=values, mask=mask)
 
-# %% ../nbs/01_models.ipynb #cba5481b
+# %% ../nbs/01_models.ipynb #b7c21993
 def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RNNBase:
     "One recurrent layer; the forget gate starts open (Jozefowicz et al. 2015)."
     rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[arch](d_in, d_out, batch_first=True, bidirectional=bidirectional)
@@ -220,14 +230,14 @@ class LayerNorm(nn.Module):
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 
-# %% ../nbs/01_models.ipynb #bcc84768
+# %% ../nbs/01_models.ipynb #b3d7f443
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU over packed rows: padding is never read."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         D = cfg.d_model
-        self.cfg, self.dropout = cfg, nn.Dropout(cfg.dropout)
+        self.cfg, self.dropout = cfg, Dropout(cfg.dropout)
         self.layers = nn.ModuleList(_rnn(cfg.arch, D, D // 2, bidirectional=True) for _ in range(cfg.n_layers))
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers))
 
@@ -239,14 +249,14 @@ class RNNEncoder(nn.Module):
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #48e39d71
+# %% ../nbs/01_models.ipynb #6b35e365
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         D, L = cfg.d_model, cfg.n_layers
-        self.cfg, self.dropout = cfg, nn.Dropout(cfg.dropout)
+        self.cfg, self.dropout = cfg, Dropout(cfg.dropout)
         self.layers = nn.ModuleList(_rnn(cfg.arch, D, D) for _ in range(L))
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(L))
         self.first = nn.Linear(D, L * D)
@@ -273,7 +283,7 @@ class RNNDecoder(nn.Module):
                 weights.append(w)
         return self.dropout(torch.tanh(self.combine(h))), {k: torch.stack(v, 1) for k, v in new.items()}
 
-# %% ../nbs/01_models.ipynb #66ccb423
+# %% ../nbs/01_models.ipynb #40ea705b
 MAX_POSITIONS = 512
 
 
@@ -295,7 +305,7 @@ class Positions(nn.Module):
             raise ChitchatError(f"A text of {start + x.shape[1]} tokens is longer than the {MAX_POSITIONS} positions of the model")
         return x + self.table[start:start + x.shape[1]]
 
-# %% ../nbs/01_models.ipynb #62edcaa8
+# %% ../nbs/01_models.ipynb #beb23a77
 class Window(nn.Module):
     "A convolution without padding: (B, k-1+T, D) → (B, T, D_out); position t sees inputs t … t+k-1."
 
@@ -309,7 +319,7 @@ class Window(nn.Module):
         T = x.shape[1] - self.kernel + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel)], -1))
 
-# %% ../nbs/01_models.ipynb #660a8c62
+# %% ../nbs/01_models.ipynb #1b4ddb80
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017, §3.5)
     return (nn.ModuleList(Window(cfg.kernel, D, 2 * D, gain) for _ in range(cfg.n_layers)),
@@ -322,7 +332,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.layers, self.norms = _glu_layers(cfg)
-        self.positions, self.dropout, self.side = Positions(cfg.d_model), nn.Dropout(cfg.dropout), cfg.kernel // 2
+        self.positions, self.dropout, self.side = Positions(cfg.d_model), Dropout(cfg.dropout), cfg.kernel // 2
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
         real, h = mask.unsqueeze(-1), self.positions(x)
@@ -339,7 +349,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         D, L = cfg.d_model, cfg.n_layers
         self.cfg, (self.layers, self.norms) = cfg, _glu_layers(cfg)
-        self.positions, self.dropout = Positions(D), nn.Dropout(cfg.dropout)
+        self.positions, self.dropout = Positions(D), Dropout(cfg.dropout)
         on = cfg.attention != "none"
         self.attentions = nn.ModuleList(Attention(cfg.attention, D) for _ in range(L * on))
         self.queries = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
@@ -367,7 +377,7 @@ class ConvDecoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #6430864a
+# %% ../nbs/01_models.ipynb #51ba1e03
 def dot_product_attention(
     q: Tensor,               # (B, H, T, d)
     k: Tensor,               # (B, H, S, d)
@@ -389,7 +399,7 @@ def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
     return x.transpose(1, 2).flatten(2)
 
-# %% ../nbs/01_models.ipynb #6d8540aa
+# %% ../nbs/01_models.ipynb #72dcf92f
 class _Room:
     "A buffer shared by the states of one hypothesis; `used` positions of it are taken."
 
@@ -418,16 +428,16 @@ def append(
     whole.room = room
     return whole
 
-# %% ../nbs/01_models.ipynb #4be45ed8
+# %% ../nbs/01_models.ipynb #bd0e17fb
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt()
 
 
 class MultiHeadAttention(nn.Module):
-    "Multi-head attention; `normed` normalises queries and keys, `fused` computes it in the library's one kernel."
+    "Multi-head attention; `normed` normalises queries and keys, `fused` computes it in the library's one kernel (None: on a GPU)."
 
-    def __init__(self, d: int, n_heads: int, normed: bool = True, fused: bool = True):
+    def __init__(self, d: int, n_heads: int, normed: bool = True, fused: bool | None = None):
         super().__init__()
         self.n_heads, self.normed, self.fused = n_heads, normed, fused
         self.q, self.kv, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, 2 * d, bias=False), nn.Linear(d, d, bias=False)
@@ -441,7 +451,7 @@ class MultiHeadAttention(nn.Module):
         "Queries from x (B, T, D), to keys and values (B, H, S, D/H): (B, T, D)."
         q = split_heads(self.q(x), self.n_heads)
         q = rms_norm(q) if self.normed else q
-        if self.fused and weights is None:
+        if (x.is_cuda if self.fused is None else self.fused) and weights is None:
             y = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)
         else:
             y, w = dot_product_attention(q, keys, values, visible)
@@ -449,7 +459,7 @@ class MultiHeadAttention(nn.Module):
                 weights.append(w.mean(1))
         return self.out(join_heads(y))
 
-# %% ../nbs/01_models.ipynb #8c25591f
+# %% ../nbs/01_models.ipynb #ca30fda7
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between."
 
@@ -469,7 +479,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         D = cfg.d_model
         self.attention, self.ff = MultiHeadAttention(D, cfg.n_heads, fused=cfg.fused), FeedForward(D)
-        self.norm1, self.norm2, self.dropout = LayerNorm(D), LayerNorm(D), nn.Dropout(cfg.dropout)
+        self.norm1, self.norm2, self.dropout = LayerNorm(D), LayerNorm(D), Dropout(cfg.dropout)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         y = self.norm1(x)
@@ -484,7 +494,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         D = cfg.d_model
         self.own, self.cross = (MultiHeadAttention(D, cfg.n_heads, fused=cfg.fused) for _ in range(2))
-        self.ff, self.dropout = FeedForward(D), nn.Dropout(cfg.dropout)
+        self.ff, self.dropout = FeedForward(D), Dropout(cfg.dropout)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(D) for _ in range(3))
 
     def forward(self, x, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal, visible, weights=None):
@@ -494,7 +504,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, weights))
         return x + self.dropout(self.ff(self.norm3(x))), past
 
-# %% ../nbs/01_models.ipynb #cb70bcf2
+# %% ../nbs/01_models.ipynb #e8f8cc99
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
 
@@ -516,7 +526,7 @@ class TransformerDecoder(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.cfg, self.layers = cfg, nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
-        self.positions, self.norm, self.dropout = Positions(cfg.d_model), LayerNorm(cfg.d_model), nn.Dropout(cfg.dropout)
+        self.positions, self.norm, self.dropout = Positions(cfg.d_model), LayerNorm(cfg.d_model), Dropout(cfg.dropout)
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         cross, state = {}, {}
@@ -533,7 +543,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, (state[f"k{i}"], state[f"v{i}"]), (memory.cross[f"k{i}"], memory.cross[f"v{i}"]), causal, visible, weights)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #2589b494
+# %% ../nbs/01_models.ipynb #e0926865
 FAMILIES: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -552,7 +562,7 @@ def count_parameters(model: nn.Module) -> int:
     "Trained numbers; the tied embedding counts once."
     return sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/01_models.ipynb #7c89114b
+# %% ../nbs/01_models.ipynb #353b6d26
 PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU, "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
              "cnn": dict(d_model=160, n_layers=2), "transformer": dict(d_model=160, n_layers=2)},
@@ -576,7 +586,7 @@ def flops_per_token(model: nn.Module) -> int:
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
     return 2 * (matrices + table)
 
-# %% ../nbs/01_models.ipynb #a2f5073c
+# %% ../nbs/01_models.ipynb #fec0ff99
 class ContractError(AssertionError):
     "A model breaks a property that training and decoding rely on."
 
@@ -619,7 +629,7 @@ class _Case:
 def _same(a: Tensor, b: Tensor) -> bool:
     return bool(torch.isfinite(a).all()) and torch.allclose(a, b, rtol=1e-7, atol=1e-8)
 
-# %% ../nbs/01_models.ipynb #79753dec
+# %% ../nbs/01_models.ipynb #5632587b
 def _no_look_ahead(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     before = case.logits(tgt=tgt)
@@ -638,7 +648,7 @@ def _no_look_ahead_in_training(case: _Case) -> bool:
     finally:
         case.model.eval()
 
-# %% ../nbs/01_models.ipynb #828318ab
+# %% ../nbs/01_models.ipynb #e694eaf2
 def _padding_is_invisible(case: _Case) -> bool:
     wide = lambda t: F.pad(t, (0, 3), value=PAD)
     whole = case.logits()
@@ -656,7 +666,7 @@ def _padding_learns_nothing(case: _Case) -> bool:
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
     return not case.model.embedding.weight.grad[PAD].any()
 
-# %% ../nbs/01_models.ipynb #9c706d70
+# %% ../nbs/01_models.ipynb #7a32d2be
 def _steps_equal_one_call(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     memory = case.model.encode(case.src, case.cat)
@@ -682,7 +692,7 @@ def _state_is_not_changed(case: _Case) -> bool:
             return False
     return True
 
-# %% ../nbs/01_models.ipynb #78b20c40
+# %% ../nbs/01_models.ipynb #2645af16
 def _beams_keep_their_state(case: _Case) -> bool:
     K, B = 3, len(case.src)
     memory = case.model.encode(case.src, case.cat).expand(K)
@@ -694,7 +704,7 @@ def _beams_keep_their_state(case: _Case) -> bool:
     anew = case.model.decode(torch.cat([prefix[idx], new], 1), memory, memory.init)[0][:, -1]
     return _same(stepped, anew)
 
-# %% ../nbs/01_models.ipynb #cc85bf95
+# %% ../nbs/01_models.ipynb #dbedda3d
 def _question_is_read(case: _Case) -> bool:
     other = case.src.clone()
     other[:, 0] = EOS + 1 + (other[:, 0] - EOS) % (case.V - EOS - 1)
@@ -720,7 +730,7 @@ def _empty_question_is_fine(case: _Case) -> bool:
     alone = case.logits(src[1:2, :1], case.tgt[1:2], case.cat[1:2])
     return _same(case.logits(src)[1][case.real[1]], alone[0][case.real[1]])
 
-# %% ../nbs/01_models.ipynb #c3874db0
+# %% ../nbs/01_models.ipynb #7021a064
 CHECKS: dict[str, tuple[Callable, str]] = {
     "no look-ahead": (_no_look_ahead, "logits before a token change when that token changes, in evaluation mode: the decoder sees the answer. "
                       "Usually a convolution padded on both sides, a backward RNN in the decoder, or a mask that depends on `self.training`."),

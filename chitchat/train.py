@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'bow_loss', 'TrainConfig', 'drop_conditions', 'lr_at', 'make_optimizer',
-           'batch_loss', 'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'evaluate', 'write_atomic',
-           'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'groups', 'save_run',
-           'resume_run', 'fit', 'plot_history', 'command', 'new_model', 'train_main', 'evaluate_main']
+           'pick_precision', 'batch_loss', 'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'evaluate',
+           'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run',
+           'groups', 'save_run', 'resume_run', 'fit', 'plot_history', 'command', 'new_model', 'train_main',
+           'evaluate_main']
 
-# %% ../nbs/02_train.ipynb #25af99f7
+# %% ../nbs/02_train.ipynb #945bc094
 import argparse, csv, io, json, math, os, sys, time, zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from .data import (BOS, EOS, PAD, Batch, CategoryVocab, ChitchatError, Corpus, D
                            PairData, Tokenizer, collate, input_error, load_corpus, pad_rows, progress)
 from .models import PRESETS, ModelConfig, Seq2Seq, build_model, count_parameters, preset, set_output_bias
 
-# %% ../nbs/02_train.ipynb #02f40c06
+# %% ../nbs/02_train.ipynb #c9acd100
 def token_loss(
     logits: Tensor,         # (B, T, V) or (n, V)
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
@@ -36,7 +37,7 @@ def token_loss(
     loss = F.cross_entropy(logits.flatten(0, -2).float(), tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
     return loss, int((tgt_out != PAD).sum())
 
-# %% ../nbs/02_train.ipynb #5235e892
+# %% ../nbs/02_train.ipynb #04d8ff18
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from the question alone
     src: Tensor,         # (B, S) rows without a question do not count
@@ -46,7 +47,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
-# %% ../nbs/02_train.ipynb #f75a72e0
+# %% ../nbs/02_train.ipynb #ab78755d
 @dataclass(frozen=True)
 class TrainConfig:
     "How a model is trained; one of `steps` and `minutes` says for how long."
@@ -66,13 +67,16 @@ class TrainConfig:
     evals: int = 10                 # evaluations, evenly spaced, the last at the end
     eval_pairs: int = 1000          # held-out pairs they use; the last uses all
     save_every: int = 500           # steps between saves that a run can resume from
+    precision: str = "auto"         # 'fp32', 'bf16', or 'auto': what is faster here
     seed: int = 0
 
     def __post_init__(self):
         if (self.steps is None) == (self.minutes is None):
             raise ChitchatError("TrainConfig: give either steps or minutes")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ChitchatError(f"TrainConfig: precision={self.precision!r} is not possible; choose auto, fp32 or bf16")
 
-# %% ../nbs/02_train.ipynb #550c2017
+# %% ../nbs/02_train.ipynb #5f035d3b
 def drop_conditions(
     batch: Batch,
     cfg: TrainConfig,
@@ -85,7 +89,7 @@ def drop_conditions(
         return replace(batch, cat=cat)
     return replace(batch, cat=cat, src=batch.src.masked_fill(torch.rand(len(batch), 1, generator=rng) < cfg.drop_question, PAD))
 
-# %% ../nbs/02_train.ipynb #417b0a61
+# %% ../nbs/02_train.ipynb #c4754875
 def lr_at(step: int, progress: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `progress` in [0, 1]."
     decay = 1.0 if progress < 0.5 else 1.0 - 0.95 * (progress - 0.5) / 0.5
@@ -98,7 +102,21 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
     return torch.optim.AdamW([dict(params=groups[0], weight_decay=cfg.weight_decay), dict(params=groups[1], weight_decay=0.0)],
                              lr=cfg.lr, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #8d185645
+# %% ../nbs/02_train.ipynb #22c3590b
+def pick_precision(device: torch.device) -> str:  # 'bf16' or 'fp32'
+    "What multiplies matrices faster on this device; bf16 must win clearly."
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    def seconds(dtype: torch.dtype) -> float:
+        a, best = torch.ones(512, 512, dtype=dtype), math.inf
+        for _ in range(5):
+            t0 = time.perf_counter()
+            a @ a
+            best = min(best, time.perf_counter() - t0)
+        return best
+    return "bf16" if seconds(torch.bfloat16) < 0.6 * seconds(torch.float32) else "fp32"
+
+# %% ../nbs/02_train.ipynb #0e564edd
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch."
     memory = model.encode(batch.src, batch.cat)
@@ -126,7 +144,7 @@ def train_step(model: Seq2Seq, batches: list[Batch], opt: torch.optim.Optimizer,
     device = next(model.parameters()).device
     total = 0.0
     for batch in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
             loss, nll = batch_loss(model, batch.to(device), cfg)
         (loss / n).backward()
         total += nll.item()
@@ -136,7 +154,7 @@ def train_step(model: Seq2Seq, batches: list[Batch], opt: torch.optim.Optimizer,
     opt.zero_grad(set_to_none=True)
     return StepStats(total / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #23ea03ba
+# %% ../nbs/02_train.ipynb #25b5bb04
 def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its own question."
     p = np.random.default_rng(seed).permutation(n)
@@ -175,7 +193,7 @@ def evaluate(
     return dict(nll=nll / n, ppl=math.exp(min(nll / n, 700.0)), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()),
                 question_gain=gain / n, n_tokens=n)
 
-# %% ../nbs/02_train.ipynb #53a037e4
+# %% ../nbs/02_train.ipynb #91fe8d99
 def write_atomic(path: Path, content: bytes) -> None:
     "All or nothing: readers see the old file or the new one. `ChitchatError` if the disk is full."
     part = path.with_name(path.name + ".part")
@@ -212,7 +230,7 @@ def save_checkpoint(
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
     write_atomic(folder / "model.safetensors", save_tensors({k: v.contiguous().cpu() for k, v in model.state_dict().items()}))
 
-# %% ../nbs/02_train.ipynb #9a07ea14
+# %% ../nbs/02_train.ipynb #9f4452b1
 @dataclass
 class Checkpoint:
     "What a checkpoint folder holds."
@@ -249,7 +267,7 @@ def _fill(model: Seq2Seq, path: Path) -> None:
         raise input_error(path, f"does not belong to the config.json beside it: {odd[0]} is {has} and should be {wants}", "Copy the whole folder of one checkpoint")
     model.load_state_dict(weights)
 
-# %% ../nbs/02_train.ipynb #1f0322a4
+# %% ../nbs/02_train.ipynb #83ae77c5
 def load_checkpoint(
     folder,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -283,7 +301,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     "What was asked for, else a GPU if there is one."
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-# %% ../nbs/02_train.ipynb #5131d5e0
+# %% ../nbs/02_train.ipynb #b152ce76
 @dataclass
 class Run:
     "Where a training stands; all that `resume.pt` holds beside weights and optimizer."
@@ -314,7 +332,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run) -> Iterator[tuple[list[Ba
             yield group, (epoch, end) if end < len(rows) else (epoch + 1, 0)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #ae39a7b3
+# %% ../nbs/02_train.ipynb #c7b515e6
 def _fingerprint(data: PairData) -> str:
     "Changes when the training data does."
     return f"{len(data)}-{zlib.crc32(data.tgt.tobytes(), zlib.crc32(data.src.tobytes())):08x}"
@@ -330,11 +348,11 @@ def save_run(folder: Path, model: Seq2Seq, opt, run: Run, cfg: TrainConfig, hist
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 
-def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairData) -> tuple[Run, list[dict]]:
-    "Fill model and optimizer from `resume.pt`, or start anew if there is none."
+def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairData) -> tuple[Run, list[dict], str]:
+    "Fill model and optimizer from `resume.pt`, or start anew if there is none: position, history, precision."
     path = folder / "resume.pt"
     if not path.exists():
-        return Run(), []
+        return Run(), [], cfg.precision
     try:
         saved = torch.load(io.BytesIO(_read(path)), weights_only=True, map_location="cpu")
     except ChitchatError:
@@ -342,16 +360,16 @@ def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairDa
     except Exception as e:  # torch raises half a dozen classes for a damaged file
         raise input_error(path, f"is damaged ({type(e).__name__})", "Delete it to start anew") from None
     for name, was, is_ in (("model", saved["model_cfg"], asdict(model.cfg)), ("training", saved["train_cfg"], asdict(cfg)), ("data", {"": saved["data"]}, {"": _fingerprint(data)})):
-        free = {"steps", "minutes", "evals", "save_every"}  # how long, and how often one looks, may change
+        free = {"steps", "minutes", "evals", "save_every", "precision"}  # how long, and how often one looks, may change; precision stays
         odd = [k for k in is_ if k not in free and was.get(k) != is_[k]]
         if odd:
             what = f"{odd[0]} was {was.get(odd[0])!r} and now is {is_[odd[0]]!r}" if odd[0] else "the training data has changed"
             raise input_error(path, f"belongs to a run with other settings of the {name}: {what}", "Choose another --out, or delete the folder")
     model.load_state_dict(saved["model"])
     opt.load_state_dict(saved["optimizer"])
-    return Run(**saved["run"]), saved["history"]
+    return Run(**saved["run"]), saved["history"], saved["train_cfg"]["precision"]
 
-# %% ../nbs/02_train.ipynb #cde4e933
+# %% ../nbs/02_train.ipynb #b3074a27
 def fit(
     model: Seq2Seq,
     train: PairData,
@@ -364,7 +382,8 @@ def fit(
 ) -> pd.DataFrame:                          # history: a row an evaluation
     "Train until `steps` or `minutes` are over; the same call again goes on where a killed one was saved."
     opt, out = make_optimizer(model, cfg), Path(out) if out else None
-    run, history = resume_run(out, model, opt, cfg, train) if out else (Run(), [])
+    run, history, precision = resume_run(out, model, opt, cfg, train) if out else (Run(), [], cfg.precision)
+    cfg = replace(cfg, precision=pick_precision(next(model.parameters()).device) if precision == "auto" else precision)
     stats, batches = _Meter(run), groups(train, cfg, run)
     with progress(total=1000, initial=int(1000 * run.progress(cfg)), bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}", leave=True, delay=0, desc=model.cfg.arch) as bar:
         while not run.finished:
@@ -389,7 +408,7 @@ def fit(
                 save_run(out, model, opt, run, cfg, history, train)
     return pd.DataFrame(history)
 
-# %% ../nbs/02_train.ipynb #88bec066
+# %% ../nbs/02_train.ipynb #3c8d232f
 class _Meter:
     "Running averages of a training."
 
@@ -423,7 +442,7 @@ def _measure(model, valid, cfg, run: Run, stats: _Meter, history, out, corpus, o
         on_eval(history[-1])
     stats.last = time.perf_counter()
 
-# %% ../nbs/02_train.ipynb #8b84b767
+# %% ../nbs/02_train.ipynb #870a2cf4
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
@@ -442,7 +461,7 @@ def plot_history(
         axes[0].legend()
     return fig
 
-# %% ../nbs/02_train.ipynb #ce8af43c
+# %% ../nbs/02_train.ipynb #e8f2a026
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}
 TRAIN_PRESETS = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
@@ -478,7 +497,7 @@ def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
     set_output_bias(model, counts)
     return model.to(pick_device())
 
-# %% ../nbs/02_train.ipynb #fb5ae8e0
+# %% ../nbs/02_train.ipynb #e1dba0c8
 @command
 def train_main(argv: list[str] | None = None) -> None:
     "chitchat_train"
@@ -505,7 +524,7 @@ def train_main(argv: list[str] | None = None) -> None:
     last = history.iloc[-1]
     print(f"{int(last.step):,} steps, {int(last.tokens):,} tokens, {last.tokens / last.seconds:,.0f} tokens/s. Checkpoint: {a.out}")
 
-# %% ../nbs/02_train.ipynb #6ed9ea78
+# %% ../nbs/02_train.ipynb #d8f85892
 @command
 def evaluate_main(argv: list[str] | None = None) -> None:
     "chitchat_evaluate"
