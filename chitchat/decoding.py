@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'NEVER', 'HELP', 'DecodeConfig', 'Hypothesis', 'next_logp', 'greedy', 'generate', 'Responder',
-           'side_by_side', 'answer_stats', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers',
-           'demo_main']
+           'side_by_side', 'answer_stats', 'NaiveBayes', 'chat', 'read_questions', 'answer_main', 'format_table',
+           'show_answers', 'demo_main']
 
-# %% ../nbs/03_decoding.ipynb #3eeac26c
-import argparse, os, re, shutil, sys, textwrap
+# %% ../nbs/03_decoding.ipynb #c49007d0
+import argparse, re, shutil, sys, textwrap
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .data import (BOS, EOS, PAD, UNK, CategoryVocab, ChitchatError, DataConfig, Tokenizer, clean_text, count_words,
+from .data import (BOS, EOS, PAD, UNK, CategoryVocab, ChitchatError, DataConfig, Tokenizer, clean_text,
                            data_path, input_error, load_corpus, pad_rows, progress)
 from .models import Memory, Seq2Seq, State, count_parameters, reorder_state
-from .train import TRAIN_PRESETS, VOCAB_SIZES, TrainConfig, command, fit, load_checkpoint, new_model, pick_device, save_checkpoint, write_atomic
+from .train import VOCAB_SIZES, TrainConfig, command, fit, load_checkpoint, new_model, save_checkpoint, train_preset, write_atomic
 
-# %% ../nbs/03_decoding.ipynb #4e9a252b
+# %% ../nbs/03_decoding.ipynb #bdec1c4f
 METHODS = ("greedy",)
 
 
@@ -41,7 +41,7 @@ class DecodeConfig:
         if not 0 <= self.min_len <= self.max_len or self.max_len < 1:
             raise ChitchatError(f"DecodeConfig: min_len={self.min_len} and max_len={self.max_len} leave no answer")
 
-# %% ../nbs/03_decoding.ipynb #3fc1d699
+# %% ../nbs/03_decoding.ipynb #c582134c
 NEVER = [PAD, UNK, BOS]
 
 
@@ -66,7 +66,7 @@ def next_logp(
     scores[:, NEVER + [EOS] * ban_end] = -torch.inf
     return scores, logp, state
 
-# %% ../nbs/03_decoding.ipynb #5ea4d0f6
+# %% ../nbs/03_decoding.ipynb #79432701
 @torch.inference_mode()
 def greedy(model: Seq2Seq, memory: Memory, cfg: DecodeConfig) -> list[Hypothesis]:  # one a question
     "The likeliest token at every step."
@@ -104,7 +104,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #afad8ef1
+# %% ../nbs/03_decoding.ipynb #08e21a72
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -143,11 +143,7 @@ class Responder:
         **decoding,
     ) -> list[str]:  # in the order of the questions
         "Answer many questions, in batches of similar length."
-        cfg = replace(self.decode, **decoding)
-        each = [categories] * len(texts) if categories is None or isinstance(categories, str) else list(categories)
-        if len(each) != len(texts):
-            raise ChitchatError(f"{len(texts)} questions and {len(each)} categories: give one category for all, or one for each question")
-        cats, ids = [self.cats[c] for c in each], [self.read(t) for t in texts]
+        cfg, cats, ids = replace(self.decode, **decoding), self._categories(categories, len(texts)), [self.read(t) for t in texts]
         order, out = sorted(range(len(ids)), key=lambda i: len(ids[i])), [""] * len(ids)
         device = next(self.model.parameters()).device
         for rows in (order[i:i + batch] for i in range(0, len(order), batch)):
@@ -156,7 +152,18 @@ class Responder:
                 out[i] = self.write(hyp.ids)
         return out
 
-# %% ../nbs/03_decoding.ipynb #8d46cbed
+# %% ../nbs/03_decoding.ipynb #80adfa94
+def _categories(self, categories: str | Sequence[str | None] | None, n: int) -> list[int]:
+    "Category ids of `n` questions."
+    each = [categories] * n if categories is None or isinstance(categories, str) else list(categories)
+    if len(each) != n:
+        raise ChitchatError(f"{n} questions and {len(each)} categories: give one category for all, or one for each question")
+    return [self.cats[c] for c in each]
+
+
+Responder._categories = _categories
+
+# %% ../nbs/03_decoding.ipynb #018589ff
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
@@ -169,7 +176,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #1b2e89a7
+# %% ../nbs/03_decoding.ipynb #f74c8ad9
 _WORD = re.compile(r"\w+")
 _MARKS = re.compile(r"[^\w\s]{4,}")
 
@@ -197,7 +204,24 @@ def answer_stats(
         "question_overlap": sum(sum(x in q for x in w) / len(w) for w, q in zip(words, asked) if w) / max(1, len(said)),
     }
 
-# %% ../nbs/03_decoding.ipynb #6d159bee
+# %% ../nbs/03_decoding.ipynb #dc318c7e
+class NaiveBayes:
+    "Guesses the category of an answer from the first six letters of its words, additive smoothing; all categories equally likely before."
+
+    def __init__(self, answers: Sequence[str], categories: Sequence[str]):
+        self.names = sorted(set(categories))
+        words = [[w[:6] for w in _WORD.findall(a.lower())] for a in answers]
+        self.index = {w: i for i, w in enumerate(sorted({w for ws in words for w in ws}))}
+        counts = np.full((len(self.names), len(self.index)), 0.1)
+        for ws, c in zip(words, categories):
+            np.add.at(counts[self.names.index(c)], [self.index[w] for w in ws], 1)
+        self.logp = np.log(counts / counts.sum(1, keepdims=True))
+
+    def __call__(self, answer: str) -> str:
+        known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
+        return self.names[self.logp[:, known].sum(1).argmax()]
+
+# %% ../nbs/03_decoding.ipynb #44f9a52d
 HELP = "Пишите вопрос. /категория Авто выбирает категорию, /категория без имени сбрасывает её, /категории перечисляет все, /выход заканчивает."
 
 
@@ -226,7 +250,7 @@ def chat(responder: Responder, category: str | None = None, ask: Callable[[str],
             from difflib import get_close_matches
             say("Такой категории нет. Похожие: " + ", ".join(get_close_matches(rest.strip(), responder.categories, 5, 0.3) or responder.categories[:5]))
 
-# %% ../nbs/03_decoding.ipynb #34978957
+# %% ../nbs/03_decoding.ipynb #67f08a6f
 def read_questions(path: Path) -> list[str]:
     "Lines of a UTF-8 file; `ChitchatError` names the line that is not."
     try:
@@ -264,7 +288,7 @@ def answer_main(argv: list[str] | None = None) -> None:
     text = "".join(answer + "\n" for answer in answers)
     write_atomic(a.output, text.encode()) if a.output else sys.stdout.write(text)
 
-# %% ../nbs/03_decoding.ipynb #866c85c0
+# %% ../nbs/03_decoding.ipynb #6bba23fa
 def format_table(table: pd.DataFrame, width: int) -> str:
     "A table of texts for a terminal, each column as wide as its content deserves, long texts wrapped."
     longest = [max(len(c), *(table[c].str.len())) for c in table]
@@ -281,7 +305,7 @@ def format_table(table: pd.DataFrame, width: int) -> str:
         lines += [line([c[i] if i < len(c) else "" for c in wrapped]) for i in range(max(map(len, wrapped)))]
     return "\n".join(lines)
 
-# %% ../nbs/03_decoding.ipynb #47eea4a6
+# %% ../nbs/03_decoding.ipynb #7c042388
 def show_answers(responder: Responder, pairs: pd.DataFrame, width: int) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     some = pairs.drop_duplicates("question").sample(frac=1, random_state=0).head(20)
@@ -296,7 +320,7 @@ def show_answers(responder: Responder, pairs: pd.DataFrame, width: int) -> None:
         print(f"\nOne question under {len(names)} categories: «{question}»\n")
         print(format_table(pd.DataFrame({"category": names, "answer": responder.answers([question] * len(names), names)}), width))
 
-# %% ../nbs/03_decoding.ipynb #3c5762dd
+# %% ../nbs/03_decoding.ipynb #be6bfbc3
 @command
 def demo_main(argv: list[str] | None = None) -> None:
     "chitchat_demo"
@@ -312,7 +336,7 @@ def demo_main(argv: list[str] | None = None) -> None:
     print(corpus.describe(), flush=True)
     model = new_model(corpus, a.arch, "tiny")
     print(f"\nTraining: {a.arch}, {count_parameters(model):,} parameters, {a.minutes:g} minutes", flush=True)
-    history = fit(model, corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, evals=3, **TRAIN_PRESETS["tiny"]))
+    history = fit(model, corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, evals=3, **train_preset(a.arch, "tiny")))
     print(history[["step", "tokens", "ppl", "bits_per_char", "question_gain"]].round(3).to_string(index=False))
     save_checkpoint(a.out, model, corpus.tok, corpus.cats, corpus.cfg, history.to_dict("records"))
     responder = Responder(model, corpus.tok, corpus.cats, corpus.cfg)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from chitchat.data import DataConfig, load_corpus
 from chitchat.decoding import NaiveBayes, Responder
-from chitchat.train import TRAIN_PRESETS, VOCAB_SIZES, TrainConfig, fit, load_checkpoint, new_model, total_nll
+from chitchat.train import VOCAB_SIZES, TrainConfig, fit, load_checkpoint, new_model, total_nll, train_preset
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -34,7 +34,7 @@ def main():
     a = p.parse_args()
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["small"]))
     print(corpus.describe(), flush=True)
-    fit(new_model(corpus, a.arch, "small"), corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, **TRAIN_PRESETS["small"]), out=a.out, corpus=corpus,
+    fit(new_model(corpus, a.arch, "small"), corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, **train_preset(a.arch, "small")), out=a.out, corpus=corpus,
         on_eval=lambda row: print(f"{row['seconds']:.0f} s: perplexity {row['ppl']:.1f}, {row['bits_per_char']:.3f} bits per character", flush=True))
     ck = load_checkpoint(a.out)
     some = corpus.valid.subset(np.flatnonzero(corpus.valid.cat))  # pairs that have a category

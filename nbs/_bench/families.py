@@ -13,7 +13,7 @@ import pandas as pd
 
 from chitchat.data import DataConfig, load_corpus
 from chitchat.models import FAMILIES, count_parameters, flops_per_token
-from chitchat.train import TRAIN_PRESETS, VOCAB_SIZES, KneserNey, TrainConfig, evaluate, fit, load_model, new_model
+from chitchat.train import VOCAB_SIZES, KneserNey, TrainConfig, evaluate, fit, load_model, new_model, train_preset
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,7 +46,7 @@ def main():
     for arch in a.archs:
         model = new_model(corpus, arch, a.preset)
         show = lambda row: print(arch, f"{row['seconds']:.0f} s: perplexity {row['ppl']:.1f}, {row['bits_per_char']:.3f} bits per character, question gain {row['question_gain']:.3f}", flush=True)
-        history = fit(model, corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, **TRAIN_PRESETS[a.preset]), out=a.out / arch, corpus=corpus, on_eval=show)
+        history = fit(model, corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, **train_preset(arch, a.preset)), out=a.out / arch, corpus=corpus, on_eval=show)
         figures = evaluate(load_model(a.out / arch), corpus.valid)
         last = history.iloc[-1]
         merge("families_history.csv", history.assign(model=arch))
