@@ -10,7 +10,7 @@ __all__ = ['MAX_LINE', 'FILTERS', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'Chitc
            'drop_frequent', 'filter_pairs', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'PairData', 'encode_pairs',
            'Batch', 'pad_rows', 'collate', 'LengthBatchSampler', 'Corpus', 'load_corpus']
 
-# %% ../nbs/00_data.ipynb #4c0071f4
+# %% ../nbs/00_data.ipynb #8cb2560e
 import gzip, hashlib, html, io, json, os, re, sys, unicodedata, zipfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-# %% ../nbs/00_data.ipynb #449788fc
+# %% ../nbs/00_data.ipynb #1cd28798
 class ChitchatError(ValueError):
     "The input is at fault; the message names the file, the place in it and the remedy."
 
@@ -39,7 +39,7 @@ def input_error(
     where = f"{path}, line {line}" if line else f"{path}"
     return ChitchatError(f"{where}: {problem}. {remedy}")
 
-# %% ../nbs/00_data.ipynb #a32ea4d8
+# %% ../nbs/00_data.ipynb #f32cdbbe
 def sample_path() -> Path:  # a file in the format of `qa_data.jsonl`
     "The sample that comes with the package."
     return Path(__file__).parent / "sample" / "qa_data.jsonl"
@@ -49,14 +49,14 @@ def data_path() -> Path:  # `CHITCHAT_DATA`, else the embedded sample
     "The file to work on: one setting for all notebooks and commands."
     return Path(os.environ.get("CHITCHAT_DATA") or sample_path())
 
-# %% ../nbs/00_data.ipynb #36e34356
+# %% ../nbs/00_data.ipynb #d4b80c26
 def progress(**kwargs) -> tqdm:
     "A progress bar for notebooks and terminals; silent for what takes less than two seconds."
     in_notebook = "ipykernel" in sys.modules
     slow = {} if in_notebook or sys.stderr.isatty() else {"mininterval": 20}  # a log file needs no animation
     return tqdm(**{"file": sys.stdout if in_notebook else sys.stderr, "delay": 2, "leave": False, "dynamic_ncols": not in_notebook} | slow | kwargs)
 
-# %% ../nbs/00_data.ipynb #57cbd5d9
+# %% ../nbs/00_data.ipynb #04cc1577
 def _zip_member(path: Path) -> io.BufferedIOBase:
     try:
         z = zipfile.ZipFile(path)
@@ -82,7 +82,7 @@ def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
         return _zip_member(path)
     return gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
 
-# %% ../nbs/00_data.ipynb #d8b23d74
+# %% ../nbs/00_data.ipynb #d9dc99f6
 MAX_LINE = 1 << 20  # bytes; the longest real line of the course's files has some 60 kB
 
 
@@ -105,7 +105,7 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:  # (line number from 1
             raise
         raise input_error(path, f"cannot be unpacked ({e})", "Unpack it yourself and pass the text file", line=number + 1) from None
 
-# %% ../nbs/00_data.ipynb #85fed15e
+# %% ../nbs/00_data.ipynb #63dbc4fa
 def _parse_json(line: str) -> list[tuple[str, str, str]]:
     try:
         row = json.loads(line)
@@ -130,7 +130,7 @@ def _parse_tsv(line: str) -> list[tuple[str, str, str]]:
         raise ValueError(f"has {len(parts)} columns instead of question<TAB>answer")
     return [(parts[0], parts[1], "")]
 
-# %% ../nbs/00_data.ipynb #d945bdd1
+# %% ../nbs/00_data.ipynb #9b0ba70f
 def _decode(line: bytes) -> str:
     if len(line) > MAX_LINE:
         raise ValueError(f"is longer than {MAX_LINE} bytes")
@@ -155,7 +155,7 @@ def _guess_format(path: Path) -> str:  # 'json' or 'tsv'
         raise input_error(path, "is neither JSON lines nor question<TAB>answer", "Pass qa_data.jsonl(.zip) or train.txt", line=1)
     return kind
 
-# %% ../nbs/00_data.ipynb #795f0845
+# %% ../nbs/00_data.ipynb #5a07173e
 @dataclass
 class ReadReport:
     "What `read_pairs` found; kept in `df.attrs['read']`."
@@ -178,7 +178,7 @@ def _check_share(report: ReadReport, max_broken: float):
             why, 'Expected a line such as {"question": "…", "category": "…", "responses": ["…"]} or question<TAB>answer')
         raise input_error(report.path, f"{why} ({report.broken} of {report.lines} lines are broken)", remedy, line=line)
 
-# %% ../nbs/00_data.ipynb #fdbba2ea
+# %% ../nbs/00_data.ipynb #6395e67b
 def read_pairs(
     path,                         # qa_data.jsonl or train.txt, plain, .zip or .gz
     max_rows: int | None = None,  # stop after this many pairs
@@ -217,7 +217,7 @@ def read_pairs(
     df.attrs["read"] = report
     return df
 
-# %% ../nbs/00_data.ipynb #ba4fd100
+# %% ../nbs/00_data.ipynb #f70d8ced
 @dataclass(frozen=True)
 class DataConfig:
     "What is kept of the raw pairs, and how texts become ids; stored in every checkpoint."
@@ -235,7 +235,7 @@ class DataConfig:
     min_category: int = 20           # rarer categories become "none"
     seed: int = 0
 
-# %% ../nbs/00_data.ipynb #bada26d6
+# %% ../nbs/00_data.ipynb #23f8e6d7
 _SPACE = re.compile(r"\s+")
 _PUNCT_RUN = re.compile(r"([!?)(,;:\-—–*=+_~^])\1{2,}")
 _DOTS = re.compile(r"\.{3,}|…")
@@ -259,7 +259,7 @@ def clean_text(
         text = text.replace("ё", "е").replace("Ё", "Е")
     return _SPACE.sub(" ", text).strip()
 
-# %% ../nbs/00_data.ipynb #024afca9
+# %% ../nbs/00_data.ipynb #65ba3b0e
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -267,7 +267,7 @@ def text_key(text: str) -> str:  # letters and digits alone, folded
     "What two texts have in common that differ by punctuation, case, ё or spaces only."
     return _NOT_WORD.sub("", text.lower().replace("ё", "е")) or text.strip()
 
-# %% ../nbs/00_data.ipynb #ee31c567
+# %% ../nbs/00_data.ipynb #cf241131
 _LINK = re.compile(r"https?:|www\.|\b[\w-]+\.(?:ru|com|net|org|su|info|рф|html?)\b", re.IGNORECASE)
 _AD = re.compile(r"\b(?:прода[мю]|продаю|купл[юи]|скидк|акци[яи]\b|тел\.|телефон|профил|личк|подпис|заработ|недорого|доставк|звоните|пишите)", re.IGNORECASE)
 _PHONE = re.compile(r"(?:\+7|\b8)[\s(-]*\d{3}[\s)-]*\d{3}[\s-]*\d{2}[\s-]*\d{2}")
@@ -291,7 +291,7 @@ def is_advert(text: str) -> bool:
     "A telephone number, or two different words of trade."
     return bool(_PHONE.search(text)) or len({m.lower() for m in _AD.findall(text)}) >= 2
 
-# %% ../nbs/00_data.ipynb #41429a9c
+# %% ../nbs/00_data.ipynb #ec7eeee4
 def _any(df: pd.DataFrame, test) -> np.ndarray:
     return np.array([test(q) or test(a) for q, a in zip(df.question, df.answer)], dtype=bool)
 
@@ -342,7 +342,7 @@ def drop_frequent(df, cfg):
     keys = df.answer.map(text_key)
     return (keys.groupby(keys).cumcount() >= cfg.max_same_answer).to_numpy()
 
-# %% ../nbs/00_data.ipynb #03b3f84d
+# %% ../nbs/00_data.ipynb #5573293b
 FILTERS = {
     "empty": drop_empty, "link": drop_links, "advertisement": drop_adverts, "not Russian": drop_foreign,
     "shouting": drop_shouting, "long question": drop_long_questions, "long answer": drop_long_answers,
@@ -366,7 +366,7 @@ def filter_pairs(
     df.attrs = attrs | {"dropped": counts, "dropped_examples": examples}
     return df
 
-# %% ../nbs/00_data.ipynb #5fd29054
+# %% ../nbs/00_data.ipynb #78356358
 def _hash01(key: str, seed: int) -> float:  # uniform in [0, 1)
     digest = hashlib.blake2b(f"{seed}:{key}".encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
@@ -381,7 +381,7 @@ def split_pairs(
     held = df.question.map(text_key).map(lambda k: _hash01(k, seed) < valid).to_numpy(dtype=bool)
     return df[~held].reset_index(drop=True), df[held].reset_index(drop=True)
 
-# %% ../nbs/00_data.ipynb #964c4f68
+# %% ../nbs/00_data.ipynb #bc52b6f2
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
@@ -426,7 +426,7 @@ class Tokenizer:
     def __len__(self):
         return self._bpe.get_vocab_size()
 
-# %% ../nbs/00_data.ipynb #e3907e45
+# %% ../nbs/00_data.ipynb #33535063
 def _save_tokenizer(self, path) -> None:
     "Write one JSON file."
     Path(path).write_text(self.to_str(), encoding="utf-8")
@@ -450,7 +450,7 @@ def _load_tokenizer(cls, path) -> Tokenizer:
 Tokenizer.save = _save_tokenizer
 Tokenizer.load = classmethod(_load_tokenizer)
 
-# %% ../nbs/00_data.ipynb #eeedfbc9
+# %% ../nbs/00_data.ipynb #1a5ca2f2
 class CategoryVocab:
     "Names of categories to ids; 0 is none."
 
@@ -481,7 +481,7 @@ class CategoryVocab:
         near = [folded[n] for n in get_close_matches(name.lower(), folded, n=5, cutoff=0.4)] or self.names[:5]
         raise ChitchatError(f"There is no category «{name}»; the nearest are: {', '.join(near) or 'none, this model has no categories'}")
 
-# %% ../nbs/00_data.ipynb #21c3eed9
+# %% ../nbs/00_data.ipynb #0be48a2c
 class PairData:
     "A dataset of encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
 
@@ -523,7 +523,7 @@ def encode_pairs(
     n_chars = [len(a if len(f) == len(t) else tok.decode(t)) + 1 for a, f, t in zip(df.answer, full, tgt)]
     return PairData(*_flat(src), *_flat(tgt), np.array([cats.get(c) for c in df.category], dtype=np.int16), np.array(n_chars, dtype=np.int32))
 
-# %% ../nbs/00_data.ipynb #78b6f62e
+# %% ../nbs/00_data.ipynb #86432c8b
 @dataclass
 class Batch:
     "Right-padded ids; `PAD` marks what is not there."
@@ -558,7 +558,7 @@ def collate(
     src, tgt, cat = zip(*items)
     return Batch(pad_rows(src), pad_rows([[BOS, *t] for t in tgt]), pad_rows([[*t, EOS] for t in tgt]), torch.tensor(cat, dtype=torch.long))
 
-# %% ../nbs/00_data.ipynb #0c4b9041
+# %% ../nbs/00_data.ipynb #79bfc73e
 def _cut(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
     "Cut an order of rows into runs whose padded size stays within the budget."
     batches, start, longest = [], 0, np.zeros(lengths.shape[1], dtype=np.int64)
@@ -570,7 +570,7 @@ def _cut(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.nda
         longest = grown
     return batches + ([order[start:]] if start < len(order) else [])
 
-# %% ../nbs/00_data.ipynb #005322bf
+# %% ../nbs/00_data.ipynb #d3b04622
 class LengthBatchSampler:
     "Yields lists of indices of rows of similar length, at most `max_tokens` tokens with padding each."
 
@@ -605,7 +605,7 @@ class LengthBatchSampler:
     def __len__(self):
         return len(self.batches())
 
-# %% ../nbs/00_data.ipynb #e2057d4d
+# %% ../nbs/00_data.ipynb #4f4a0599
 @dataclass
 class Corpus:
     "A file made ready for training."

@@ -10,7 +10,7 @@ __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECK
            'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model',
            'count_parameters', 'preset', 'flops_per_token', 'ContractError', 'check_seq2seq']
 
-# %% ../nbs/01_models.ipynb #65cc71c1
+# %% ../nbs/01_models.ipynb #63b2b93d
 import copy, math
 from dataclasses import dataclass
 from typing import Callable
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .data import BOS, EOS, PAD, ChitchatError, pad_rows
 
-# %% ../nbs/01_models.ipynb #26e95946
+# %% ../nbs/01_models.ipynb #fbabd8dc
 State = dict[str, Tensor]  # every tensor has the batch on dim 0
 
 
@@ -54,7 +54,7 @@ class Memory:
         "Each question `k` times in a row: (B, …) → (B·k, …)."
         return self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(k))
 
-# %% ../nbs/01_models.ipynb #b2646637
+# %% ../nbs/01_models.ipynb #181b066b
 ATTENTIONS = ("dot", "general", "additive", "none")
 
 
@@ -88,7 +88,7 @@ class ModelConfig:
         need(self.kernel >= 1 and self.kernel % 2, "kernel", "it must be odd")
         need(self.d_model % self.n_heads == 0, "n_heads", f"it must divide d_model={self.d_model}")
 
-# %% ../nbs/01_models.ipynb #09c6013a
+# %% ../nbs/01_models.ipynb #7510cf52
 def masked_mean(
     x: Tensor,     # (B, S, D)
     mask: Tensor,  # (B, S) True = real token
@@ -104,7 +104,7 @@ def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
     first = torch.arange(src.shape[1], device=src.device) == 0
     return torch.where(empty & first, BOS, src)
 
-# %% ../nbs/01_models.ipynb #6f2e24ec
+# %% ../nbs/01_models.ipynb #94c62075
 class Dropout(nn.Dropout):
     "Drops the same features at every position of a row: (B, T, D) with one mask (B, 1, D)."
 
@@ -114,7 +114,7 @@ class Dropout(nn.Dropout):
         keep = torch.rand(x.shape[0], *[1] * (x.dim() - 2), x.shape[-1], device=x.device) >= self.p
         return x * (keep / (1 - self.p)).to(x.dtype)
 
-# %% ../nbs/01_models.ipynb #5cb3765c
+# %% ../nbs/01_models.ipynb #a8a342db
 class Seq2Seq(nn.Module):
     "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
 
@@ -165,7 +165,7 @@ class Seq2Seq(nn.Module):
         "Which words will the answer hold, from the mean of the encoder's output alone."
         return self.logits(self.to_bow(memory.mean))
 
-# %% ../nbs/01_models.ipynb #7a175b4d
+# %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
     model: Seq2Seq,
     counts,  # (V,) how often each token is to be predicted
@@ -175,7 +175,7 @@ def set_output_bias(
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
 
-# %% ../nbs/01_models.ipynb #19076d8e
+# %% ../nbs/01_models.ipynb #37481ad6
 def attend(
     *,
     scores: Tensor,  # (B, T, S)
@@ -205,7 +205,7 @@ class Attention(nn.Module):
             scores = q @ keys.transpose(1, 2) / math.sqrt(q.shape[-1])
         return attend(scores=scores, values=values, mask=mask)
 
-# %% ../nbs/01_models.ipynb #95ff2abf
+# %% ../nbs/01_models.ipynb #ca352dd0
 def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RNNBase:
     "One recurrent layer; the forget gate starts open (Jozefowicz et al. 2015)."
     rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[arch](d_in, d_out, batch_first=True, bidirectional=bidirectional)
@@ -230,7 +230,7 @@ class LayerNorm(nn.Module):
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 
-# %% ../nbs/01_models.ipynb #9cdaceaa
+# %% ../nbs/01_models.ipynb #4ec3a968
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU over packed rows: padding is never read."
 
@@ -249,7 +249,7 @@ class RNNEncoder(nn.Module):
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #074b471d
+# %% ../nbs/01_models.ipynb #a3cb8347
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
 
@@ -283,7 +283,7 @@ class RNNDecoder(nn.Module):
                 weights.append(w)
         return self.dropout(torch.tanh(self.combine(h))), {k: torch.stack(v, 1) for k, v in new.items()}
 
-# %% ../nbs/01_models.ipynb #925778a8
+# %% ../nbs/01_models.ipynb #791117c8
 MAX_POSITIONS = 512
 
 
@@ -305,7 +305,7 @@ class Positions(nn.Module):
             raise ChitchatError(f"A text of {start + x.shape[1]} tokens is longer than the {MAX_POSITIONS} positions of the model")
         return x + self.table[start:start + x.shape[1]]
 
-# %% ../nbs/01_models.ipynb #cba770f1
+# %% ../nbs/01_models.ipynb #33b8a02c
 class Window(nn.Module):
     "A convolution without padding: (B, k-1+T, D) → (B, T, D_out); position t sees inputs t … t+k-1."
 
@@ -319,7 +319,7 @@ class Window(nn.Module):
         T = x.shape[1] - self.kernel + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel)], -1))
 
-# %% ../nbs/01_models.ipynb #8478b1ec
+# %% ../nbs/01_models.ipynb #4e9e93da
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017, §3.5)
     return (nn.ModuleList(Window(cfg.kernel, D, 2 * D, gain) for _ in range(cfg.n_layers)),
@@ -377,7 +377,7 @@ class ConvDecoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #1cae6006
+# %% ../nbs/01_models.ipynb #b025cb19
 def dot_product_attention(
     q: Tensor,               # (B, H, T, d)
     k: Tensor,               # (B, H, S, d)
@@ -399,7 +399,7 @@ def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
     return x.transpose(1, 2).flatten(2)
 
-# %% ../nbs/01_models.ipynb #b7330fb4
+# %% ../nbs/01_models.ipynb #4fb4c6d7
 class _Room:
     "A buffer shared by the states of one hypothesis; `used` positions of it are taken."
 
@@ -428,7 +428,7 @@ def append(
     whole.room = room
     return whole
 
-# %% ../nbs/01_models.ipynb #75fcb753
+# %% ../nbs/01_models.ipynb #dec7bdc7
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt()
@@ -459,7 +459,7 @@ class MultiHeadAttention(nn.Module):
                 weights.append(w.mean(1))
         return self.out(join_heads(y))
 
-# %% ../nbs/01_models.ipynb #06bf2bb2
+# %% ../nbs/01_models.ipynb #03229074
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between."
 
@@ -504,7 +504,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, weights))
         return x + self.dropout(self.ff(self.norm3(x))), past
 
-# %% ../nbs/01_models.ipynb #a1e0aabc
+# %% ../nbs/01_models.ipynb #9a67a789
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
 
@@ -544,7 +544,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, (state[f"k{i}"], state[f"v{i}"]), (memory.cross[f"k{i}"], memory.cross[f"v{i}"]), causal, visible, weights)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #5e551a09
+# %% ../nbs/01_models.ipynb #b7352b1b
 FAMILIES: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -563,7 +563,7 @@ def count_parameters(model: nn.Module) -> int:
     "Trained numbers; the tied embedding counts once."
     return sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/01_models.ipynb #2ec30cf6
+# %% ../nbs/01_models.ipynb #10ea9b99
 PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
              "cnn": dict(d_model=160, n_layers=2), "transformer": dict(d_model=160, n_layers=2)},
@@ -587,7 +587,7 @@ def flops_per_token(model: nn.Module) -> int:
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
     return 2 * (matrices + table)
 
-# %% ../nbs/01_models.ipynb #358f45ba
+# %% ../nbs/01_models.ipynb #f3c44adc
 class ContractError(AssertionError):
     "A model breaks a property that training and decoding rely on."
 
@@ -630,7 +630,7 @@ class _Case:
 def _same(a: Tensor, b: Tensor) -> bool:
     return bool(torch.isfinite(a).all()) and torch.allclose(a, b, rtol=1e-7, atol=1e-8)
 
-# %% ../nbs/01_models.ipynb #c4059c8b
+# %% ../nbs/01_models.ipynb #311a291c
 def _no_look_ahead(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     before = case.logits(tgt=tgt)
@@ -649,7 +649,7 @@ def _no_look_ahead_in_training(case: _Case) -> bool:
     finally:
         case.model.eval()
 
-# %% ../nbs/01_models.ipynb #a1383d3d
+# %% ../nbs/01_models.ipynb #672fa18e
 def _padding_is_invisible(case: _Case) -> bool:
     wide = lambda t: F.pad(t, (0, 3), value=PAD)
     whole = case.logits()
@@ -667,7 +667,7 @@ def _padding_learns_nothing(case: _Case) -> bool:
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
     return not case.model.embedding.weight.grad[PAD].any()
 
-# %% ../nbs/01_models.ipynb #19b47ee2
+# %% ../nbs/01_models.ipynb #a794e77c
 def _steps_equal_one_call(case: _Case) -> bool:
     tgt = torch.tensor([[BOS, *case.ids(6)] for _ in range(3)])
     memory = case.model.encode(case.src, case.cat)
@@ -693,7 +693,7 @@ def _state_is_not_changed(case: _Case) -> bool:
             return False
     return True
 
-# %% ../nbs/01_models.ipynb #96d28e50
+# %% ../nbs/01_models.ipynb #b8d7b5bc
 def _beams_keep_their_state(case: _Case) -> bool:
     K, B = 3, len(case.src)
     memory = case.model.encode(case.src, case.cat).expand(K)
@@ -705,7 +705,7 @@ def _beams_keep_their_state(case: _Case) -> bool:
     anew = case.model.decode(torch.cat([prefix[idx], new], 1), memory, memory.init)[0][:, -1]
     return _same(stepped, anew)
 
-# %% ../nbs/01_models.ipynb #e88ada31
+# %% ../nbs/01_models.ipynb #b54fcf63
 def _question_is_read(case: _Case) -> bool:
     other = case.src.clone()
     other[:, 0] = EOS + 1 + (other[:, 0] - EOS) % (case.V - EOS - 1)
@@ -731,7 +731,7 @@ def _empty_question_is_fine(case: _Case) -> bool:
     alone = case.logits(src[1:2, :1], case.tgt[1:2], case.cat[1:2])
     return _same(case.logits(src)[1][case.real[1]], alone[0][case.real[1]])
 
-# %% ../nbs/01_models.ipynb #c2f2f59a
+# %% ../nbs/01_models.ipynb #c6f10ea2
 CHECKS: dict[str, tuple[Callable, str]] = {
     "no look-ahead": (_no_look_ahead, "logits before a token change when that token changes, in evaluation mode: the decoder sees the answer. "
                       "Usually a convolution padded on both sides, a backward RNN in the decoder, or a mask that depends on `self.training`."),
@@ -751,7 +751,7 @@ CHECKS: dict[str, tuple[Callable, str]] = {
     "empty question is fine": (_empty_question_is_fine, "a question without any token gives NaN or depends on padding. Usually a softmax over no visible position."),
 }
 
-# %% ../nbs/01_models.ipynb #bacf0ce2
+# %% ../nbs/01_models.ipynb #eda699df
 def check_seq2seq(
     model: nn.Module,      # anything with the protocol of `Seq2Seq`; it is not changed
     seeds=range(3),        # rounds, each with other weights and input

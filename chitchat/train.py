@@ -9,7 +9,7 @@ __all__ = ['VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'bow_loss', 'TrainConfi
            'load_model', 'pick_device', 'Run', 'groups', 'save_run', 'resume_run', 'fit', 'plot_history',
            'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
 
-# %% ../nbs/02_train.ipynb #1cd92de8
+# %% ../nbs/02_train.ipynb #245ee07f
 import argparse, io, json, math, os, sys, time, zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .data import (BOS, EOS, PAD, Batch, CategoryVocab, ChitchatError, Corpus, D
                            PairData, Tokenizer, collate, input_error, load_corpus, progress)
 from .models import PRESETS, ModelConfig, Seq2Seq, build_model, count_parameters, preset, set_output_bias
 
-# %% ../nbs/02_train.ipynb #32acb84f
+# %% ../nbs/02_train.ipynb #502c3b2c
 def token_loss(
     logits: Tensor,         # (B, T, V) or (n, V)
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
@@ -37,7 +37,7 @@ def token_loss(
     loss = F.cross_entropy(logits.flatten(0, -2).float(), tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
     return loss, int((tgt_out != PAD).sum())
 
-# %% ../nbs/02_train.ipynb #be4c04a1
+# %% ../nbs/02_train.ipynb #d7aa17db
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from the question alone
     src: Tensor,         # (B, S) rows without a question do not count
@@ -47,7 +47,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
-# %% ../nbs/02_train.ipynb #5ca8873d
+# %% ../nbs/02_train.ipynb #3c0f67e0
 @dataclass(frozen=True)
 class TrainConfig:
     "How a model is trained; one of `steps` and `minutes` says for how long."
@@ -78,7 +78,7 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise ChitchatError(f"TrainConfig: {name}={getattr(self, name)!r} is not possible; choose one of {', '.join(choices)}")
 
-# %% ../nbs/02_train.ipynb #ce0e7f92
+# %% ../nbs/02_train.ipynb #982947f2
 def drop_conditions(
     batch: Batch,
     cfg: TrainConfig,
@@ -91,13 +91,13 @@ def drop_conditions(
         return replace(batch, cat=cat)
     return replace(batch, cat=cat, src=batch.src.masked_fill(torch.rand(len(batch), 1, generator=rng) < cfg.drop_question, PAD))
 
-# %% ../nbs/02_train.ipynb #eff045e8
+# %% ../nbs/02_train.ipynb #7c565181
 def lr_at(step: int, progress: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `progress` in [0, 1]."
     decay = 1.0 if progress < 0.5 else 1.0 - 0.95 * (progress - 0.5) / 0.5
     return cfg.lr * min(1.0, (step + 1) / cfg.warmup) * decay
 
-# %% ../nbs/02_train.ipynb #553e2759
+# %% ../nbs/02_train.ipynb #761fed81
 def orthogonalise(
     g: Tensor,       # (n, rows, columns): matrices of one shape
     steps: int = 5,
@@ -111,7 +111,7 @@ def orthogonalise(
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
     return x if wide else x.mT
 
-# %% ../nbs/02_train.ipynb #b2fd1f42
+# %% ../nbs/02_train.ipynb #b0c99b85
 class Muon(torch.optim.Optimizer):
     "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
 
@@ -160,7 +160,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
     return torch.optim.AdamW([dict(params=inner, weight_decay=cfg.weight_decay), dict(params=rest, weight_decay=0.0)],
                              lr=cfg.lr, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #886c077c
+# %% ../nbs/02_train.ipynb #5faa6f1b
 def pick_precision(device: torch.device) -> str:  # 'bf16' or 'fp32'
     "What multiplies matrices faster on this device; bf16 must win clearly."
     if device.type == "cuda":
@@ -174,7 +174,7 @@ def pick_precision(device: torch.device) -> str:  # 'bf16' or 'fp32'
         return best
     return "bf16" if seconds(torch.bfloat16) < 0.6 * seconds(torch.float32) else "fp32"
 
-# %% ../nbs/02_train.ipynb #49861cfa
+# %% ../nbs/02_train.ipynb #c8e38c28
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch."
     memory = model.encode(batch.src, batch.cat)
@@ -212,7 +212,7 @@ def train_step(model: Seq2Seq, batches: list[Batch], opt: torch.optim.Optimizer,
     opt.zero_grad(set_to_none=True)
     return StepStats(total / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #8591c4b9
+# %% ../nbs/02_train.ipynb #2049cf98
 def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its own question."
     p = np.random.default_rng(seed).permutation(n)
@@ -251,7 +251,7 @@ def evaluate(
     return dict(nll=nll / n, ppl=math.exp(min(nll / n, 700.0)), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()),
                 question_gain=gain / n, n_tokens=n)
 
-# %% ../nbs/02_train.ipynb #fff7655f
+# %% ../nbs/02_train.ipynb #5362369b
 class KneserNey:
     "Interpolated Kneser–Ney trigram over answers; never sees a question."
 
@@ -289,7 +289,7 @@ class KneserNey:
         n = int(data.lengths[:, 1].sum())
         return dict(nll=nll / n, ppl=math.exp(nll / n), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()), question_gain=0.0, n_tokens=n)
 
-# %% ../nbs/02_train.ipynb #45156bfc
+# %% ../nbs/02_train.ipynb #aaf4e97b
 def write_atomic(path: Path, content: bytes) -> None:
     "All or nothing: readers see the old file or the new one. `ChitchatError` if the disk is full."
     part = path.with_name(path.name + ".part")
@@ -326,7 +326,7 @@ def save_checkpoint(
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
     write_atomic(folder / "model.safetensors", save_tensors({k: v.contiguous().cpu() for k, v in model.state_dict().items()}))
 
-# %% ../nbs/02_train.ipynb #eb3e04c9
+# %% ../nbs/02_train.ipynb #cffa4a05
 @dataclass
 class Checkpoint:
     "What a checkpoint folder holds."
@@ -363,7 +363,7 @@ def _fill(model: Seq2Seq, path: Path) -> None:
         raise input_error(path, f"does not belong to the config.json beside it: {odd[0]} is {has} and should be {wants}", "Copy the whole folder of one checkpoint")
     model.load_state_dict(weights)
 
-# %% ../nbs/02_train.ipynb #dc508cf3
+# %% ../nbs/02_train.ipynb #569df221
 def load_checkpoint(
     folder,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -397,7 +397,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     "What was asked for, else a GPU if there is one."
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-# %% ../nbs/02_train.ipynb #730f8fea
+# %% ../nbs/02_train.ipynb #fde46a72
 @dataclass
 class Run:
     "Where a training stands; all that `resume.pt` holds beside weights and optimizer."
@@ -428,7 +428,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run) -> Iterator[tuple[list[Ba
             yield group, (epoch, end) if end < len(rows) else (epoch + 1, 0)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #08e340dc
+# %% ../nbs/02_train.ipynb #c3f850a9
 def _fingerprint(data: PairData) -> str:
     "Changes when the training data does."
     return f"{len(data)}-{zlib.crc32(data.tgt.tobytes(), zlib.crc32(data.src.tobytes())):08x}"
@@ -465,7 +465,7 @@ def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairDa
     opt.load_state_dict(saved["optimizer"])
     return Run(**saved["run"]), saved["history"], saved["train_cfg"]["precision"]
 
-# %% ../nbs/02_train.ipynb #25d5f3fc
+# %% ../nbs/02_train.ipynb #4665ce8f
 def fit(
     model: Seq2Seq,
     train: PairData,
@@ -506,7 +506,7 @@ def fit(
                 save_run(out, model, opt, run, cfg, history, train)
     return pd.DataFrame(history)
 
-# %% ../nbs/02_train.ipynb #d276371a
+# %% ../nbs/02_train.ipynb #a2387b4b
 class _Meter:
     "Running averages of a training."
 
@@ -540,7 +540,7 @@ def _measure(model, valid, cfg, run: Run, stats: _Meter, history, out, corpus, o
         on_eval(history[-1])
     stats.last = time.perf_counter()
 
-# %% ../nbs/02_train.ipynb #64bd9441
+# %% ../nbs/02_train.ipynb #f3be07a3
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
@@ -559,7 +559,7 @@ def plot_history(
         axes[0].legend()
     return fig
 
-# %% ../nbs/02_train.ipynb #f75140f8
+# %% ../nbs/02_train.ipynb #58d834bf
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}
 TRAIN_PRESETS = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
@@ -570,7 +570,8 @@ TRAIN_PRESETS = {
 
 def train_preset(arch: str, size: str) -> dict:
     "Fields of `TrainConfig` that suit a family at a size."
-    return TRAIN_PRESETS[size] | ({"optimizer": "muon"} if arch == "transformer" else {})
+    changes = {("transformer", size): {"optimizer": "muon"}, ("cnn", "tiny"): {"lr": 6e-3}}  # each found by trying
+    return TRAIN_PRESETS[size] | changes.get((arch, size), {})
 
 
 def command(main: Callable) -> Callable[..., int]:
@@ -600,7 +601,7 @@ def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
     set_output_bias(model, counts)
     return model.to(pick_device())
 
-# %% ../nbs/02_train.ipynb #fc99d1d6
+# %% ../nbs/02_train.ipynb #34945c99
 @command
 def train_main(argv: list[str] | None = None) -> None:
     "chitchat_train"
@@ -627,7 +628,7 @@ def train_main(argv: list[str] | None = None) -> None:
     last = history.iloc[-1]
     print(f"{int(last.step):,} steps, {int(last.tokens):,} tokens, {last.tokens / last.seconds:,.0f} tokens/s. Checkpoint: {a.out}")
 
-# %% ../nbs/02_train.ipynb #47065758
+# %% ../nbs/02_train.ipynb #46128dfa
 @command
 def evaluate_main(argv: list[str] | None = None) -> None:
     "chitchat_evaluate"

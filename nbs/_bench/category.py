@@ -4,7 +4,7 @@
 
 Trains (or takes up what stands in --out), then compares the perplexity of held-out answers with the right category, with
 none and with a wrong one, and lets a naive Bayes classifier that knows only real answers guess under which of three
-categories each of 200 questions was answered. Writes results/category.json and results/category_answers.csv.
+categories each of 200 questions was answered. Writes results/category.json and prints ten questions under five categories.
 """
 import argparse
 import copy
@@ -58,7 +58,6 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "category.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c) for c in a.show})
-    table.to_csv(RESULTS / "category_answers.csv", index=False)
     print(json.dumps(result, ensure_ascii=False, indent=1))
     print(table.to_string())
 
