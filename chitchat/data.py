@@ -83,7 +83,7 @@ def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
     return gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
 
 # %% ../nbs/00_data.ipynb #d9dc99f6
-MAX_LINE = 1 << 20  # bytes; the longest real line of the course's files has some 60 kB
+MAX_LINE = 1 << 20  # bytes; no question with its answers is a megabyte long
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:  # (line number from 1, line)
