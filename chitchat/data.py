@@ -103,7 +103,7 @@ def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
 
 # %% ../nbs/00_data.ipynb #d9dc99f6
 MAX_LINE = 1 << 20  # bytes; no question with its answers is a megabyte long
-MAX_GROWTH, HARMLESS = 100, 1 << 26  # bytes out for each byte of an archive; bytes that are never too many
+MAX_GROWTH, HARMLESS = 100, 1 << 22  # bytes out for each byte of an archive; bytes that are never too many
 
 
 def _stream_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -230,7 +230,7 @@ def _check_share(report: ReadReport, max_broken: float):
             why, 'Expected a line such as {"question": "…", "category": "…", "responses": ["…"]} or question<TAB>answer')
         raise input_error(report.path, f"{why} ({report.broken} of {report.lines} lines are broken)", remedy, line=line)
 
-# %% ../nbs/00_data.ipynb #7fe827b8
+# %% ../nbs/00_data.ipynb #6c5a690e
 BLOCK = 1 << 22  # bytes of raw text that are handled at a time
 
 
@@ -338,9 +338,9 @@ class DataConfig:
 # %% ../nbs/00_data.ipynb #23f8e6d7
 _SPACE = re.compile(r"  +")
 _PUNCT_RUN = re.compile(r"([!?)(,;:\-—–*=+_~^])\1{2,}")
-_DOTS = re.compile(r"[.…]*…[.…]*|\.{3,}")
+_DOTS = re.compile(r"\.{3,}")
 _LETTER_RUN = re.compile(r"([^\W\d_])\1{3,}", re.IGNORECASE)
-_QUOTES = str.maketrans("«»“”„‟″‹›’‘`", '""""""""' + '"' + "'''")
+_SAME = {"«": '"', "»": '"', "“": '"', "”": '"', "„": '"', "‟": '"', "″": '"', "‹": '"', "›": '"', "’": "'", "‘": "'", "`": "'", "…": "..."}
 _NESTED = re.compile(r"&(?:amp;|#38;|#[xX]26;)+")
 
 
@@ -360,9 +360,11 @@ def clean_texts(
     rows = [_unescape(t) if "&" in t else t for t in texts]
     rows = [t if t.isprintable() else "".join(c if c.isprintable() else " " for c in t) for t in rows]
     text = "\n".join(rows)
-    text = unicodedata.normalize("NFC", text.lower() if cfg.lower else text).translate(_QUOTES)
-    if cfg.fold_yo:
-        text = unicodedata.normalize("NFC", text.replace("ё", "е").replace("Ё", "Е").replace("\u0308", ""))  # or the dots come back
+    text = unicodedata.normalize("NFC", text.lower() if cfg.lower else text)
+    for old, new in (_SAME | {"ё": "е", "Ё": "Е"} if cfg.fold_yo else _SAME).items():
+        text = text.replace(old, new)
+    if cfg.fold_yo and "\u0308" in text:  # two dots on a letter that has its dots already: with the first pair folded, the second would be next
+        text = unicodedata.normalize("NFC", text.replace("\u0308", ""))
     text = _DOTS.sub("...", text)
     text = _PUNCT_RUN.sub(r"\1\1", text)
     text = _LETTER_RUN.sub(r"\1\1\1", text)
@@ -391,14 +393,14 @@ def text_key(text: str) -> str:  # letters and digits alone, folded
     "What two texts have in common that differ by punctuation, case, ё or spaces only."
     return text_keys([text])[0]
 
-# %% ../nbs/00_data.ipynb #3998a8fa
+# %% ../nbs/00_data.ipynb #0aaeac2a
 def hash_keys(texts: Sequence[str], seed: int = 0) -> np.ndarray:  # (N,) uint64
     "Hashes of `text_key`, the same everywhere and always."
     digests = [hashlib.blake2b(f"{seed}:{k}".encode("utf-8", "replace"), digest_size=8).digest() for k in text_keys(texts)]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 # %% ../nbs/00_data.ipynb #cf241131
-_LINK = re.compile(r"https?:|www\.|\b[\w-]+\.(?:ru|com|net|org|su|info|рф|html?)\b", re.IGNORECASE)
+_LINK = re.compile(r"https?:|www\.|(?<=[\w-])\.(?:ru|com|net|org|su|info|рф|html?)\b", re.IGNORECASE)
 _AD = re.compile(r"\b(?:прода[мю]|продаю|купл[юи]|скидк|акци[яи]\b|тел\.|телефон|профил|личк|подпис|заработ|недорого|доставк|звоните|пишите)", re.IGNORECASE)
 _PHONE = re.compile(r"(?:\+7|\b8)[ (-]*\d{3}[ )-]*\d{3}[ -]*\d{2}[ -]*\d{2}")
 _CYRILLIC = re.compile(r"[а-яё]", re.IGNORECASE)
@@ -432,15 +434,18 @@ def is_advert(text: str) -> bool:
     "A telephone number, or two different words of trade."
     return bool(_PHONE.search(text)) or len({m.lower() for m in _AD.findall(text)}) >= 2
 
-# %% ../nbs/00_data.ipynb #5d858757
+# %% ../nbs/00_data.ipynb #688cd420
 def longer_than(texts: Sequence[str], n: int) -> np.ndarray:  # (N,) bool
     "Which texts have more than `n` words; exact, but asks razdel only in doubt."
     return np.array([len(t) > n and (len(t) > 12 * n or (len(_ATOM.findall(t)) > n and count_words(t) > n)) for t in texts], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #0a935af6
+# %% ../nbs/00_data.ipynb #a7b89e7a
 _ABC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _ROOTS = r"""(?:эр|яю|фю|ю|р|эш|юв|чр|яюф|арб|тл|яаш|яхах|г)?ег[щхпош]|егыш\b|\w*яшчф|(?:тл)?сып[фв]|сып\b|(?:чр|эр|яю|тл|юв|фю|яхах|арб|арч|г|юс|яаю|яюф|яаш|бк|эхфю|арчк|ювк|юск|тк|яюфк|шчк|фюысю|чыю)?хс(?:р[ыэвио]|г[взэй]|ш[вб]|ы[рюшп]|э[гш]|х[ви]|хэм|ю[ъэ]|шй|\b)|ьгф(?:р[ъз]|шы|[юр]чт|юерв)|ьрэф[ргл]\b|ьрэфртюи|чрыгя|у[рю]эфюэ|яшф[рю]а|(?:эр|яю|чр|тч|юс|яюф)?фаюз"""
-_OBSCENE = re.compile(r"(?<!\w)(?:" + _ROOTS.translate(str.maketrans(_ABC, _ABC[16:] + _ABC[:16])) + r")\w*", re.IGNORECASE)
+_CORES = "яшчф|ег|сып|хс|ьгф|ьрэф|чрыгя|у[рю]эфюэ|яшф[рю]а|фаюз"  # where none of these is, no root can be
+_UNSHIFT = str.maketrans(_ABC, _ABC[16:] + _ABC[:16])
+_OBSCENE = re.compile(r"(?<!\w)(?:" + _ROOTS.translate(_UNSHIFT) + r")\w*", re.IGNORECASE)
+_PERHAPS = re.compile(_CORES.translate(_UNSHIFT), re.IGNORECASE)
 
 
 def is_obscene(text: str) -> bool:
@@ -491,7 +496,7 @@ def drop_obscene(df, cfg):
     "Words that the bot shall not learn."
     if cfg.keep_obscene:
         return np.zeros(len(df), dtype=bool)
-    return _any(df if cfg.fold_yo else df.assign(question=df.question.str.replace("ё", "е"), answer=df.answer.str.replace("ё", "е")), _OBSCENE)
+    return _any(df if cfg.fold_yo else df.assign(question=df.question.str.replace("ё", "е"), answer=df.answer.str.replace("ё", "е")), _PERHAPS, is_obscene)
 
 
 _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
@@ -502,7 +507,7 @@ def drop_shouting(df, cfg):
     "Nothing but one letter, or one word over and over."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
-# %% ../nbs/00_data.ipynb #686f5041
+# %% ../nbs/00_data.ipynb #96d9b6a4
 def shorten(text: str, cfg: DataConfig) -> str:
     "The first sentences of a long text, as many as fit; the text itself if not even the first one fits."
     from razdel import sentenize
@@ -538,7 +543,7 @@ def drop_copied(df, cfg):
         return np.zeros(len(df), dtype=bool)
     return np.array([copied_share(q, a) > cfg.max_copied for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #5d2166a6
+# %% ../nbs/00_data.ipynb #eeff0bd0
 def with_keys(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:  # with columns qkey and akey
     "Hashes of question and answer, unless they are there."
     return df if "qkey" in df else df.assign(qkey=hash_keys(df.question.tolist(), cfg.seed), akey=hash_keys(df.answer.tolist(), cfg.seed))
@@ -781,7 +786,7 @@ class PairData:
     def lengths(self) -> np.ndarray:  # (N, 2): tokens of the question, tokens of the answer with EOS
         return np.stack([np.diff(self.src_off), np.diff(self.tgt_off) + 1], 1)
 
-# %% ../nbs/00_data.ipynb #cb0811ae
+# %% ../nbs/00_data.ipynb #2b368d61
 def encode_texts(
     texts: list[str],
     tok: Tokenizer,
@@ -862,7 +867,7 @@ def collate(
     src, tgt, cat = zip(*items)
     return _batch(*_flat(src), *_flat(tgt), cat)
 
-# %% ../nbs/00_data.ipynb #460f2455
+# %% ../nbs/00_data.ipynb #4902c5d1
 def _data_batch(self, rows: Sequence[int]) -> Batch:
     "The same as `collate([self[i] for i in rows])`, several times as fast."
     return _batch(*gather(self.src, self.src_off, rows), *gather(self.tgt, self.tgt_off, rows), self.cat[rows])
@@ -929,7 +934,7 @@ class LengthBatchSampler:
     def __len__(self):
         return len(self.batches())
 
-# %% ../nbs/00_data.ipynb #5524172c
+# %% ../nbs/00_data.ipynb #52863321
 def cache_path() -> Path:
     "`CHITCHAT_CACHE`, else `chitchat` in the user's cache folder, else in the folder for temporary files."
     named = os.environ.get("CHITCHAT_CACHE")
@@ -943,7 +948,7 @@ def cache_path() -> Path:
             return folder
     raise input_error(folder, "cannot be written", "Set CHITCHAT_CACHE to a folder that can")
 
-# %% ../nbs/00_data.ipynb #4915e763
+# %% ../nbs/00_data.ipynb #7d4d98ea
 class ArrayFolder:
     "Writes arrays piece by piece into `folder`, which appears under that name when all of it is there."
 
@@ -990,7 +995,7 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:  # (
     except (OSError, ValueError, KeyError):
         return None
 
-# %% ../nbs/00_data.ipynb #b761217f
+# %% ../nbs/00_data.ipynb #6a47315a
 def pack(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # UTF-8 bytes of all, (N,) bytes of each
     "Texts as two arrays."
     rows = [t.encode() for t in texts]
@@ -1025,7 +1030,7 @@ class PairTexts:
     def __getitem__(self, i) -> pd.DataFrame:
         return self.frame(i.start or 0, i.stop) if isinstance(i, slice) else self.frame(i, i + 1)
 
-# %% ../nbs/00_data.ipynb #f2535c24
+# %% ../nbs/00_data.ipynb #c5053ec5
 def _start_worker(parent: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
 
@@ -1067,7 +1072,7 @@ def parallel_map(
             raise ChitchatError("A process that prepared data was ended from outside, perhaps for want of memory. "
                                 "Start again, it goes on where it stopped; with CHITCHAT_WORKERS=1 it needs less") from None
 
-# %% ../nbs/00_data.ipynb #9fe5576a
+# %% ../nbs/00_data.ipynb #79404a6e
 def _save_part(path: Path, meta: dict, **arrays) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     with open(part, "wb") as f:
@@ -1098,7 +1103,7 @@ def _prepare_part(job: tuple) -> Path:
                category=codes.astype(np.int32), qkey=df.qkey.to_numpy(), akey=df.akey.to_numpy())
     return path
 
-# %% ../nbs/00_data.ipynb #930661cb
+# %% ../nbs/00_data.ipynb #a3a1accf
 def _part_jobs(paths: list[Path], work: Path, cfg: DataConfig, max_rows: int | None, report: ReadReport) -> Iterator[tuple]:
     number = 0
     for path in paths:
@@ -1132,7 +1137,7 @@ def _prepare_parts(paths: list[Path], work: Path, cfg: DataConfig, max_rows: int
         raise input_error(report.path, "holds no question with an answer", "Download it again")
     return parts, {"read": asdict(report), "dropped": dict(dropped), "dropped_examples": examples}
 
-# %% ../nbs/00_data.ipynb #abca11a5
+# %% ../nbs/00_data.ipynb #77ba15fe
 def _choose(parts: list[Path], cfg: DataConfig) -> tuple[np.ndarray, dict, dict]:  # (N,) 0 = dropped, 1 = train, 2 = valid; counts; rows of examples
     keys = []
     for part in parts:
@@ -1174,7 +1179,7 @@ def _rows_of_parts(parts: list[Path], rows: list[int]) -> list[list[str]]:  # [q
             start += n
     return [found[r] for r in rows]
 
-# %% ../nbs/00_data.ipynb #45ce82e6
+# %% ../nbs/00_data.ipynb #bc67a52d
 @contextlib.contextmanager
 def _alone(folder: Path):
     try:
@@ -1207,7 +1212,7 @@ def _module_hash() -> str:
     "Of the code that fills the cache."
     return hashlib.blake2b(Path(sys.modules["chitchat.data"].__file__ if "__file__" not in globals() else __file__).read_bytes(), digest_size=16).hexdigest()
 
-# %% ../nbs/00_data.ipynb #f6fd031a
+# %% ../nbs/00_data.ipynb #001e1b82
 ENCODING = ("vocab_size", "max_tok_pairs", "max_src", "max_tgt", "min_category")  # settings that concern the second half only
 
 
@@ -1266,7 +1271,7 @@ def _train_tokenizer(texts: PairTexts, cfg: DataConfig) -> Tokenizer:
     step = max(1, -(-len(texts) // cfg.max_tok_pairs))
     return Tokenizer.train((t for start in runs[::step] for c in ("question", "answer") for t in texts.column(c, start, start + 1000)), cfg.vocab_size)
 
-# %% ../nbs/00_data.ipynb #6f05b41d
+# %% ../nbs/00_data.ipynb #7af49ee9
 STRETCH = 50_000  # rows that are encoded at a time
 
 
@@ -1312,7 +1317,7 @@ def prepare_ids(
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
-# %% ../nbs/00_data.ipynb #64d459e7
+# %% ../nbs/00_data.ipynb #db7e2aba
 @dataclass
 class Corpus:
     "A file made ready for training."

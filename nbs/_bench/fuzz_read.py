@@ -59,7 +59,7 @@ def zipped(*members):
 
 
 @lru_cache
-def bomb(what): return (gzip.compress if what[0] == "g" else lambda c: zipped(("train.txt", c)))((b"\n" if what[1] == "n" else b"a\tb\n" if what[1] == "r" else b"\0") * (80 << 20 if what[1] != "r" else 20 << 20))
+def bomb(what): return (gzip.compress if what[0] == "g" else lambda c: zipped(("train.txt", c)))((b"\n" if what[1] == "n" else b"a\tb\n" if what[1] == "r" else b"\0") * (30 << 20 if what[1] != "r" else 8 << 20))
 
 
 def torn(content, rng):
