@@ -230,7 +230,7 @@ def _check_share(report: ReadReport, max_broken: float):
             why, 'Expected a line such as {"question": "…", "category": "…", "responses": ["…"]} or question<TAB>answer')
         raise input_error(report.path, f"{why} ({report.broken} of {report.lines} lines are broken)", remedy, line=line)
 
-# %% ../nbs/00_data.ipynb #6c5a690e
+# %% ../nbs/00_data.ipynb #4d980aec
 BLOCK = 1 << 22  # bytes of raw text that are handled at a time
 
 
@@ -246,7 +246,7 @@ def line_blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:  # (number of 
     if block:
         yield first, block
 
-
+# %% ../nbs/00_data.ipynb #ff8c73c0
 def parse_lines(
     kind: str,                    # 'json' or 'tsv'
     first: int,                   # number of the first line
@@ -351,7 +351,7 @@ def _unescape(text: str) -> str:
             return text
     return text.replace("&", " ")  # escaped over and over: no text is left in it
 
-
+# %% ../nbs/00_data.ipynb #8c3bb119
 def clean_texts(
     texts: Sequence[str],
     cfg: DataConfig = DataConfig(),
@@ -393,7 +393,7 @@ def text_key(text: str) -> str:  # letters and digits alone, folded
     "What two texts have in common that differ by punctuation, case, ё or spaces only."
     return text_keys([text])[0]
 
-# %% ../nbs/00_data.ipynb #0aaeac2a
+# %% ../nbs/00_data.ipynb #595211a4
 def hash_keys(texts: Sequence[str], seed: int = 0) -> np.ndarray:  # (N,) uint64
     "Hashes of `text_key`, the same everywhere and always."
     digests = [hashlib.blake2b(f"{seed}:{k}".encode("utf-8", "replace"), digest_size=8).digest() for k in text_keys(texts)]
@@ -434,12 +434,12 @@ def is_advert(text: str) -> bool:
     "A telephone number, or two different words of trade."
     return bool(_PHONE.search(text)) or len({m.lower() for m in _AD.findall(text)}) >= 2
 
-# %% ../nbs/00_data.ipynb #688cd420
+# %% ../nbs/00_data.ipynb #bc9cc3ff
 def longer_than(texts: Sequence[str], n: int) -> np.ndarray:  # (N,) bool
     "Which texts have more than `n` words; exact, but asks razdel only in doubt."
     return np.array([len(t) > n and (len(t) > 12 * n or (len(_ATOM.findall(t)) > n and count_words(t) > n)) for t in texts], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #a7b89e7a
+# %% ../nbs/00_data.ipynb #23de455d
 _ABC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _ROOTS = r"""(?:эр|яю|фю|ю|р|эш|юв|чр|яюф|арб|тл|яаш|яхах|г)?ег[щхпош]|егыш\b|\w*яшчф|(?:тл)?сып[фв]|сып\b|(?:чр|эр|яю|тл|юв|фю|яхах|арб|арч|г|юс|яаю|яюф|яаш|бк|эхфю|арчк|ювк|юск|тк|яюфк|шчк|фюысю|чыю)?хс(?:р[ыэвио]|г[взэй]|ш[вб]|ы[рюшп]|э[гш]|х[ви]|хэм|ю[ъэ]|шй|\b)|ьгф(?:р[ъз]|шы|[юр]чт|юерв)|ьрэф[ргл]\b|ьрэфртюи|чрыгя|у[рю]эфюэ|яшф[рю]а|(?:эр|яю|чр|тч|юс|яюф)?фаюз"""
 _CORES = "яшчф|ег|сып|хс|ьгф|ьрэф|чрыгя|у[рю]эфюэ|яшф[рю]а|фаюз"  # where none of these is, no root can be
@@ -486,7 +486,7 @@ def drop_adverts(df, cfg):
     "Somebody sells something."
     return _any(df, _AD, is_advert) | _any(df, _PHONE)
 
-
+# %% ../nbs/00_data.ipynb #022d02aa
 def drop_foreign(df, cfg):
     "Mostly not Cyrillic."
     return _any(df, _OTHER_LETTER, lambda t: cyrillic_share(t) < cfg.min_cyrillic)
@@ -507,7 +507,7 @@ def drop_shouting(df, cfg):
     "Nothing but one letter, or one word over and over."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
-# %% ../nbs/00_data.ipynb #96d9b6a4
+# %% ../nbs/00_data.ipynb #202732d4
 def shorten(text: str, cfg: DataConfig) -> str:
     "The first sentences of a long text, as many as fit; the text itself if not even the first one fits."
     from razdel import sentenize
@@ -543,7 +543,7 @@ def drop_copied(df, cfg):
         return np.zeros(len(df), dtype=bool)
     return np.array([copied_share(q, a) > cfg.max_copied for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #eeff0bd0
+# %% ../nbs/00_data.ipynb #7a751ccd
 def with_keys(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:  # with columns qkey and akey
     "Hashes of question and answer, unless they are there."
     return df if "qkey" in df else df.assign(qkey=hash_keys(df.question.tolist(), cfg.seed), akey=hash_keys(df.answer.tolist(), cfg.seed))
@@ -585,7 +585,7 @@ def apply_filters(df: pd.DataFrame, filters: dict[str, Callable], cfg: DataConfi
         df = df[~bad] if bad.any() else df
     return df, counts, examples
 
-
+# %% ../nbs/00_data.ipynb #af225623
 def clean_rows(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
     "Clean texts and, where asked for, shortened answers."
     answers = clean_texts(df.answer.tolist(), cfg)
@@ -627,10 +627,7 @@ def split_pairs(
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
-MAX_WORDS = 500_000  # that a tokenizer remembers; some 150 bytes each
-_ODD_SPACE = re.compile("^ |  | $|[▁\n\t]")  # here a text is not the sum of its words
-
-
+# %% ../nbs/00_data.ipynb #e1448bd3
 class Tokenizer:
     "Byte-pair encoding; ids 0–3 are `PAD, UNK, BOS, EOS`, and `encode` never makes 0, 2 or 3."
 
@@ -653,29 +650,6 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         return self._bpe.encode(text, add_special_tokens=False).ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        ids, ends = self.encode_flat(texts)
-        return [ids[a:b] for a, b in zip([0, *ends], ends)]
-
-    def encode_flat(self, texts: Iterable[str]) -> tuple[list[int], list[int]]:  # all ids in a row, where each text ends
-        "Like `encode`, for many texts. Remembers words, because texts are made of the same ones: most are looked up."
-        ids, ends, words = [], [], self._words
-        for text in texts:
-            if _ODD_SPACE.search(text):
-                ids += self.encode(text)
-            else:
-                for word in text.split(" ") if text else ():
-                    known = words.get(word)
-                    ids += self._learn(word) if known is None else known
-            ends.append(len(ids))
-        return ids, ends
-
-    def _learn(self, word: str) -> list[int]:
-        if len(self._words) >= MAX_WORDS:
-            self._words.clear()
-        self._words[word] = ids = self.encode(word)
-        return ids
-
     def decode(self, ids: Iterable[int]) -> str:
         "Ids to text; special tokens are left out."
         return self._bpe.decode([int(i) for i in ids], skip_special_tokens=True).strip()
@@ -690,6 +664,37 @@ class Tokenizer:
 
     def __len__(self):
         return self._bpe.get_vocab_size()
+
+# %% ../nbs/00_data.ipynb #5b2f60c3
+MAX_WORDS = 500_000  # that a tokenizer remembers; some 150 bytes each
+_ODD_SPACE = re.compile("^ |  | $|[▁\n\t]")  # here a text is not the sum of its words
+
+
+def _encode_flat(self, texts: Iterable[str]) -> tuple[list[int], list[int]]:  # all ids in a row, where each text ends
+    "`encode` for many texts."
+    ids, ends, words = [], [], self._words
+    for text in texts:
+        if _ODD_SPACE.search(text):
+            ids += self.encode(text)
+        else:
+            for word in text.split(" ") if text else ():
+                known = words.get(word)
+                if known is None:
+                    if len(words) >= MAX_WORDS:
+                        words.clear()
+                    words[word] = known = self.encode(word)
+                ids += known
+        ends.append(len(ids))
+    return ids, ends
+
+
+def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    "`encode` for many texts."
+    ids, ends = self.encode_flat(texts)
+    return [ids[a:b] for a, b in zip([0, *ends], ends)]
+
+
+Tokenizer.encode_flat, Tokenizer.encode_batch = _encode_flat, _encode_batch
 
 # %% ../nbs/00_data.ipynb #33535063
 def _save_tokenizer(self, path) -> None:
@@ -786,7 +791,7 @@ class PairData:
     def lengths(self) -> np.ndarray:  # (N, 2): tokens of the question, tokens of the answer with EOS
         return np.stack([np.diff(self.src_off), np.diff(self.tgt_off) + 1], 1)
 
-# %% ../nbs/00_data.ipynb #2b368d61
+# %% ../nbs/00_data.ipynb #60f9d8d7
 def encode_texts(
     texts: list[str],
     tok: Tokenizer,
@@ -836,7 +841,7 @@ class Batch:
     def to(self, device, non_blocking: bool = True) -> "Batch":
         return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.src, self.tgt_in, self.tgt_out, self.cat)))
 
-
+# %% ../nbs/00_data.ipynb #f83d4523
 def _pad(flat: np.ndarray, lengths: np.ndarray, extra: int = 0) -> np.ndarray:  # (B, longest + extra), at least one column
     out = np.full((len(lengths), max(1, int(lengths.max(initial=0)) + extra)), PAD, dtype=np.int64)
     out[np.arange(out.shape[1]) < lengths[:, None]] = flat
@@ -867,7 +872,7 @@ def collate(
     src, tgt, cat = zip(*items)
     return _batch(*_flat(src), *_flat(tgt), cat)
 
-# %% ../nbs/00_data.ipynb #4902c5d1
+# %% ../nbs/00_data.ipynb #4435dee4
 def _data_batch(self, rows: Sequence[int]) -> Batch:
     "The same as `collate([self[i] for i in rows])`, several times as fast."
     return _batch(*gather(self.src, self.src_off, rows), *gather(self.tgt, self.tgt_off, rows), self.cat[rows])
@@ -934,7 +939,7 @@ class LengthBatchSampler:
     def __len__(self):
         return len(self.batches())
 
-# %% ../nbs/00_data.ipynb #52863321
+# %% ../nbs/00_data.ipynb #5e0f3126
 def cache_path() -> Path:
     "`CHITCHAT_CACHE`, else `chitchat` in the user's cache folder, else in the folder for temporary files."
     named = os.environ.get("CHITCHAT_CACHE")
@@ -948,7 +953,7 @@ def cache_path() -> Path:
             return folder
     raise input_error(folder, "cannot be written", "Set CHITCHAT_CACHE to a folder that can")
 
-# %% ../nbs/00_data.ipynb #7d4d98ea
+# %% ../nbs/00_data.ipynb #bacade17
 class ArrayFolder:
     "Writes arrays piece by piece into `folder`, which appears under that name when all of it is there."
 
@@ -982,7 +987,7 @@ class ArrayFolder:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(self.part, self.folder)
 
-
+# %% ../nbs/00_data.ipynb #25007f04
 def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:  # (mapped arrays, meta)
     "What `ArrayFolder` wrote; `None` if it is not there or any file has not the size it was given."
     try:
@@ -995,7 +1000,7 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:  # (
     except (OSError, ValueError, KeyError):
         return None
 
-# %% ../nbs/00_data.ipynb #6a47315a
+# %% ../nbs/00_data.ipynb #ff2b58e4
 def pack(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # UTF-8 bytes of all, (N,) bytes of each
     "Texts as two arrays."
     rows = [t.encode() for t in texts]
@@ -1030,7 +1035,7 @@ class PairTexts:
     def __getitem__(self, i) -> pd.DataFrame:
         return self.frame(i.start or 0, i.stop) if isinstance(i, slice) else self.frame(i, i + 1)
 
-# %% ../nbs/00_data.ipynb #c5053ec5
+# %% ../nbs/00_data.ipynb #3d27d25a
 def _start_worker(parent: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
 
@@ -1045,7 +1050,7 @@ def n_cores() -> int:
     "Cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-
+# %% ../nbs/00_data.ipynb #cc2a9996
 def parallel_map(
     function: Callable,
     jobs: Iterable,
@@ -1072,7 +1077,7 @@ def parallel_map(
             raise ChitchatError("A process that prepared data was ended from outside, perhaps for want of memory. "
                                 "Start again, it goes on where it stopped; with CHITCHAT_WORKERS=1 it needs less") from None
 
-# %% ../nbs/00_data.ipynb #79404a6e
+# %% ../nbs/00_data.ipynb #7b005f78
 def _save_part(path: Path, meta: dict, **arrays) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     with open(part, "wb") as f:
@@ -1103,7 +1108,7 @@ def _prepare_part(job: tuple) -> Path:
                category=codes.astype(np.int32), qkey=df.qkey.to_numpy(), akey=df.akey.to_numpy())
     return path
 
-# %% ../nbs/00_data.ipynb #a3a1accf
+# %% ../nbs/00_data.ipynb #b636e62a
 def _part_jobs(paths: list[Path], work: Path, cfg: DataConfig, max_rows: int | None, report: ReadReport) -> Iterator[tuple]:
     number = 0
     for path in paths:
@@ -1137,7 +1142,7 @@ def _prepare_parts(paths: list[Path], work: Path, cfg: DataConfig, max_rows: int
         raise input_error(report.path, "holds no question with an answer", "Download it again")
     return parts, {"read": asdict(report), "dropped": dict(dropped), "dropped_examples": examples}
 
-# %% ../nbs/00_data.ipynb #77ba15fe
+# %% ../nbs/00_data.ipynb #0439a8cd
 def _choose(parts: list[Path], cfg: DataConfig) -> tuple[np.ndarray, dict, dict]:  # (N,) 0 = dropped, 1 = train, 2 = valid; counts; rows of examples
     keys = []
     for part in parts:
@@ -1150,7 +1155,7 @@ def _choose(parts: list[Path], cfg: DataConfig) -> tuple[np.ndarray, dict, dict]
     return side, counts, examples
 
 
-def _merge_parts(parts: list[Path], side: np.ndarray, writer: ArrayFolder) -> tuple[list[str], dict[str, np.ndarray]]:
+def _merge_parts(parts: list[Path], side: np.ndarray, writer: ArrayFolder) -> tuple[list[str], dict[str, int]]:
     "Write the rows that stay; the names of all categories, and how often each stands in the training part."
     start, ids, counts = 0, {}, Counter()
     for part in parts:
@@ -1166,7 +1171,7 @@ def _merge_parts(parts: list[Path], side: np.ndarray, writer: ArrayFolder) -> tu
         counts.update(codes[here == 1].tolist())
     return list(ids), {name: counts[i] for name, i in ids.items()}
 
-
+# %% ../nbs/00_data.ipynb #09fd117b
 def _rows_of_parts(parts: list[Path], rows: list[int]) -> list[list[str]]:  # [question, answer] each
     found, start = {}, 0
     for part in parts:
@@ -1179,7 +1184,7 @@ def _rows_of_parts(parts: list[Path], rows: list[int]) -> list[list[str]]:  # [q
             start += n
     return [found[r] for r in rows]
 
-# %% ../nbs/00_data.ipynb #bc67a52d
+# %% ../nbs/00_data.ipynb #0c424458
 @contextlib.contextmanager
 def _alone(folder: Path):
     try:
@@ -1212,7 +1217,7 @@ def _module_hash() -> str:
     "Of the code that fills the cache."
     return hashlib.blake2b(Path(sys.modules["chitchat.data"].__file__ if "__file__" not in globals() else __file__).read_bytes(), digest_size=16).hexdigest()
 
-# %% ../nbs/00_data.ipynb #001e1b82
+# %% ../nbs/00_data.ipynb #bcb5f01f
 ENCODING = ("vocab_size", "max_tok_pairs", "max_src", "max_tgt", "min_category")  # settings that concern the second half only
 
 
@@ -1271,7 +1276,7 @@ def _train_tokenizer(texts: PairTexts, cfg: DataConfig) -> Tokenizer:
     step = max(1, -(-len(texts) // cfg.max_tok_pairs))
     return Tokenizer.train((t for start in runs[::step] for c in ("question", "answer") for t in texts.column(c, start, start + 1000)), cfg.vocab_size)
 
-# %% ../nbs/00_data.ipynb #7af49ee9
+# %% ../nbs/00_data.ipynb #22bc0bd4
 STRETCH = 50_000  # rows that are encoded at a time
 
 
@@ -1289,7 +1294,7 @@ def _encode_split(pairs: Path, split: str, work: Path, writer: ArrayFolder, cats
             bar.update(len(arrays["s"]))
     writer.append(f"{split}.cat", category[texts.codes])
 
-
+# %% ../nbs/00_data.ipynb #8a5127c2
 def prepare_ids(
     pairs: Path,                    # what `prepare_texts` gave
     cfg: DataConfig,
@@ -1302,7 +1307,7 @@ def prepare_ids(
     name = _fingerprint(settings, tok and tok.to_str(), cats and cats.names, _module_hash(), version("tokenizers"), STRETCH)
     folder, work = pairs.with_name(f"ids-{name}"), pairs.with_name(f"ids-{name}.work")
     with _alone(folder):
-        if open_arrays(folder):
+        if open_arrays(folder) and (folder / "tokenizer.json").exists():
             return folder
         work.mkdir(parents=True, exist_ok=True)
         if not (work / "tokenizer.json").exists():
@@ -1317,7 +1322,7 @@ def prepare_ids(
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
-# %% ../nbs/00_data.ipynb #db7e2aba
+# %% ../nbs/00_data.ipynb #be652f0a
 @dataclass
 class Corpus:
     "A file made ready for training."
@@ -1344,7 +1349,7 @@ class Corpus:
             f"{len(self.train):,} pairs to train on, {len(self.valid):,} held out; {len(self.cats) - 1} categories; {len(self.tok):,} tokens",
         ])
 
-
+# %% ../nbs/00_data.ipynb #dd59898c
 def _open_data(folder: Path, split: str) -> PairData:
     arrays, _ = open_arrays(folder)
     return PairData(*(arrays[f"{split}.{name}"] for name in ("src", "src_off", "tgt", "tgt_off", "cat", "n_chars")))

@@ -17,18 +17,20 @@ NOISE = ["смотри на www.example.com/{n}", "продам шкаф, дос
 def varied(rows, n, rng):
     "Resample rows, with a word changed here and there, so that most are no copies; every fiftieth is noise, every thousandth broken."
     words = sorted({w for q, a, _ in rows[:20_000] for w in f"{q} {a}".split()})
+    rnd = rng.random  # `choice` and `randrange` take several times as long
+    def pick(some): return some[int(rnd() * len(some))]
     for _ in range(n):
-        (q, _, c), (_, a, _) = rng.choice(rows), rng.choice(rows)
-        if rng.random() < .9:  # most questions keep their own answer
-            q, a, c = rng.choice(rows)
+        q, a, c = pick(rows)
+        if rnd() < .1:  # some questions get an answer from elsewhere
+            a = pick(rows)[1]
         texts = []
         for text in (q, a):
             parts = text.split()
-            for _ in range(rng.randrange(3)):
-                parts.insert(rng.randrange(len(parts) + 1), rng.choice(words))
+            for _ in range(int(rnd() * 3)):
+                parts.insert(int(rnd() * (len(parts) + 1)), pick(words))
             texts.append(" ".join(parts))
-        if rng.random() < .02:
-            texts[rng.randrange(2)] = rng.choice(NOISE).format(n=rng.randrange(10**6))
+        if rnd() < .02:
+            texts[rnd() < .5] = pick(NOISE).format(n=int(rnd() * 10**6))
         yield *texts, c
 
 
