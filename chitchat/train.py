@@ -6,8 +6,8 @@
 __all__ = ['VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'bow_loss', 'TrainConfig', 'drop_conditions', 'lr_at', 'orthogonalise',
            'Muon', 'make_optimizer', 'pick_precision', 'batch_loss', 'StepStats', 'train_step', 'shuffled_questions',
            'total_nll', 'evaluate', 'KneserNey', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint',
-           'load_model', 'pick_device', 'Run', 'groups', 'save_run', 'resume_run', 'fit', 'plot_history',
-           'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
+           'load_model', 'pick_device', 'Run', 'balanced_rows', 'groups', 'save_run', 'resume_run', 'fit',
+           'plot_history', 'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, io, json, math, os, sys, time, zlib
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .data import (BOS, EOS, PAD, Batch, CategoryVocab, ChitchatError, Corpus, DataConfig, LengthBatchSampler,
                            PairData, Tokenizer, collate, input_error, load_corpus, progress)
-from .models import PRESETS, ModelConfig, Seq2Seq, build_model, count_parameters, preset, set_output_bias
+from .models import PRESETS, ModelConfig, Seq2Seq, build_model, cooccurrences, count_parameters, preset, set_embedding, set_output_bias, vectors_from_counts
 
 # %% ../nbs/02_train.ipynb #502c3b2c
 def token_loss(
@@ -39,7 +39,7 @@ def token_loss(
 
 # %% ../nbs/02_train.ipynb #d7aa17db
 def bow_loss(
-    bow_logits: Tensor,  # (B, V) from the question alone
+    bow_logits: Tensor,  # (B, V) from question and category
     src: Tensor,         # (B, S) rows without a question do not count
     tgt_out: Tensor,     # (B, T)
 ) -> Tensor:             # summed loss in nats
@@ -62,6 +62,7 @@ class TrainConfig:
     smoothing: float = 0.0          # label smoothing
     bow: float = 0.3                # weight of the bag-of-words loss
     drop_category: float = 0.15     # share of pairs trained without category
+    balance: float = 0.5            # how much oftener rare categories come: 0 = as they are, 1 = all equally often
     drop_question: float = 0.1      # share of pairs trained without question,
     drop_question_from: float = 0.67  # from this share of the training on
     evals: int = 10                 # evaluations, evenly spaced, the last at the end
@@ -415,15 +416,24 @@ class Run:
         return min(1.0, self.step / cfg.steps if cfg.steps is not None else self.seconds / 60 / cfg.minutes)
 
 
+def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices of pairs, repeats allowed
+    "Each pair once, those of a category of n pairs (largest / n)^power times, rounded, at most `most`; without category: once."
+    counts = np.bincount(cat)
+    times = np.clip(np.rint((counts[1:].max(initial=0) / np.maximum(counts, 1)) ** power), 1, most).astype(int)
+    times[0] = 1
+    return np.repeat(np.arange(len(cat)), times[cat])
+
+
 def groups(data: PairData, cfg: TrainConfig, run: Run) -> Iterator[tuple[list[Batch], Run]]:
     "Micro-batches, `accum` a group (the last of an epoch may be shorter), for ever, from where `run` stands; with the position after each."
-    sampler = LengthBatchSampler(data.lengths, cfg.max_tokens, cfg.seed)
+    pairs = balanced_rows(data.cat, cfg.balance)
+    sampler = LengthBatchSampler(data.lengths[pairs], cfg.max_tokens, cfg.seed)
     epoch, start = run.epoch, run.batch
     while True:
         sampler.set_epoch(epoch)
         rows = sampler.batches()
         for i in range(start, len(rows), cfg.accum):
-            group = [collate([data[int(j)] for j in r]) for r in rows[i:i + cfg.accum]]
+            group = [collate([data[int(j)] for j in pairs[r]]) for r in rows[i:i + cfg.accum]]
             end = i + len(group)
             yield group, (epoch, end) if end < len(rows) else (epoch + 1, 0)
         epoch, start = epoch + 1, 0
@@ -593,11 +603,13 @@ def command(main: Callable) -> Callable[..., int]:
 
 
 def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
-    "A fresh model for a corpus, its output bias set to the log frequencies of the answers' tokens."
+    "A fresh model for a corpus that begins with what counting knows: token vectors and log frequencies."
     torch.manual_seed(seed)
-    model = build_model(preset(arch, size, vocab_size=len(corpus.tok), n_categories=len(corpus.cats)))
-    counts = np.bincount(corpus.train.tgt, minlength=len(corpus.tok))
-    counts[EOS] = len(corpus.train)
+    model, V, data = build_model(preset(arch, size, vocab_size=len(corpus.tok), n_categories=len(corpus.cats))), len(corpus.tok), corpus.train
+    beside = cooccurrences(data.src, data.src_off, V).add_(cooccurrences(data.tgt, data.tgt_off, V))
+    set_embedding(model, vectors_from_counts(beside, model.cfg.d_model))
+    counts = np.bincount(data.tgt, minlength=V)
+    counts[EOS] = len(data)
     set_output_bias(model, counts)
     return model.to(pick_device())
 
