@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECKS', 'reorder_state', 'Memory', 'ModelConfig',
-           'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'attend', 'Attention', 'LayerNorm',
-           'RNNEncoder', 'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder',
-           'dot_product_attention', 'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention',
-           'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model',
-           'count_parameters', 'preset', 'flops_per_token', 'ContractError', 'check_seq2seq']
+           'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'cooccurrences', 'vectors_from_counts',
+           'set_embedding', 'attend', 'Attention', 'LayerNorm', 'RNNEncoder', 'RNNDecoder', 'sinusoid', 'Positions',
+           'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention', 'split_heads', 'join_heads', 'append',
+           'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder',
+           'TransformerDecoder', 'build_model', 'count_parameters', 'preset', 'flops_per_token', 'ContractError',
+           'check_seq2seq']
 
 # %% ../nbs/01_models.ipynb #63b2b93d
 import copy, math
 from dataclasses import dataclass
 from typing import Callable
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -162,8 +164,8 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory, memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        "Which words will the answer hold, from the mean of the encoder's output alone."
-        return self.logits(self.to_bow(memory.mean))
+        "Which words will the answer hold, from the question's mean and the category alone."
+        return self.logits(self.to_bow(memory.cond))
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -174,6 +176,49 @@ def set_output_bias(
     c = torch.as_tensor(counts, dtype=torch.float64) + 0.5
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
+
+# %% ../nbs/01_models.ipynb #27bbe142
+def cooccurrences(
+    ids: np.ndarray,      # (n,) tokens of all texts, one after the other
+    offsets: np.ndarray,  # (texts + 1,) where each text begins
+    vocab_size: int,
+    window: int = 3,
+) -> Tensor:              # (V, V) symmetric
+    "How often two tokens stand in one text at most `window` apart; at distance d a pair counts 1/d."
+    counts = torch.zeros(vocab_size**2)
+    flat = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+    text = torch.from_numpy(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
+    for d in range(1, window + 1):
+        same = text[d:] == text[:-d]
+        a, b = flat[:-d][same], flat[d:][same]
+        for i, j in ((a, b), (b, a)):
+            counts.index_add_(0, i * vocab_size + j, torch.full((len(i),), 1 / d))
+    return counts.view(vocab_size, vocab_size)
+
+
+def vectors_from_counts(
+    counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
+    d: int,
+) -> Tensor:         # (V, D) mean norm 1, zero for tokens that were never seen
+    "Token vectors: the factorised positive pointwise mutual information, randomly rotated (torch's random state)."
+    seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
+    context = row**0.75
+    ppmi = counts.div_(row.unsqueeze(1)).div_(context / context.sum()).log_().clamp_(min=0)
+    ppmi = (ppmi + ppmi.T).div_(2)
+    U, S, _ = torch.svd_lowrank(ppmi, q=min(d + 16, len(ppmi)), niter=2)
+    E = F.pad(U[:, :d] * S[:d].sqrt(), (0, max(0, d - U.shape[1])))
+    E = E * seen / E[seen[:, 0]].norm(dim=1).mean()
+    return E @ torch.linalg.qr(torch.randn(d, d))[0]
+
+# %% ../nbs/01_models.ipynb #9aeebcc0
+def set_embedding(
+    model: Seq2Seq,
+    vectors: Tensor,  # (V, D)
+) -> None:
+    "Start from these token vectors; tokens without one keep their random vector."
+    with torch.no_grad():
+        known = vectors.abs().sum(1, keepdim=True) > 0
+        model.embedding.weight.copy_(torch.where(known, vectors, model.embedding.weight))
 
 # %% ../nbs/01_models.ipynb #37481ad6
 def attend(
@@ -222,11 +267,13 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
 class LayerNorm(nn.Module):
     "Zero mean, unit variance over the last dimension, then a learned scale and shift (Ba et al. 2016, arXiv 1607.06450)."
 
-    def __init__(self, d: int, eps: float = 1e-5):
+    def __init__(self, d: int, eps: float = 1e-5, fused: bool = True):
         super().__init__()
-        self.weight, self.bias, self.eps = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps
+        self.weight, self.bias, self.eps, self.fused = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps, fused
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused:  # the same in one kernel: what costs is reading and writing x nine times
+            return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 

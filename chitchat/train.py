@@ -7,11 +7,11 @@ __all__ = ['DTYPES', 'EMPTY', 'VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'voc
            'drop_conditions', 'lr_at', 'orthogonalise', 'Muon', 'make_optimizer', 'pick_precision', 'onednn_product',
            'FastLinear', 'prepare', 'picked_settings', 'pick_linear', 'Team', 'batch_loss', 'Loss', 'make_loss',
            'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'evaluate', 'KneserNey', 'write_atomic',
-           'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'Group', 'groups',
-           'save_run', 'resume_run', 'Stopped', 'noted_signals', 'Training', 'fit', 'measure', 'reason',
-           'peers_may_die', 'Watch', 'Bar', 'Board', 'LivePlot', 'joined', 'plot_history', 'find_lr', 'plot_lr',
-           'Finding', 'check_dataset', 'check_model', 'check_loop', 'check_decoding', 'check_chain', 'train_preset',
-           'command', 'new_model', 'train_main', 'evaluate_main']
+           'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'balanced_rows',
+           'Group', 'groups', 'save_run', 'resume_run', 'Stopped', 'noted_signals', 'Training', 'fit', 'measure',
+           'reason', 'peers_may_die', 'Watch', 'Bar', 'Board', 'LivePlot', 'joined', 'plot_history', 'find_lr',
+           'plot_lr', 'Finding', 'check_dataset', 'check_model', 'check_loop', 'check_decoding', 'check_chain',
+           'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, contextlib, copy, io, json, math, os, signal, sys, threading, time, zlib
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .data import (BOS, EOS, PAD, UNK, Batch, CategoryVocab, ChitchatError, Corpus, DataConfig, LengthBatchSampler,
                            PairData, Tokenizer, collate, input_error, load_corpus, progress)
-from .models import PRESETS, ContractError, ModelConfig, Seq2Seq, build_model, check_seq2seq, count_parameters, preset, set_output_bias
+from .models import PRESETS, ContractError, ModelConfig, Seq2Seq, build_model, check_seq2seq, cooccurrences, count_parameters, preset, set_embedding, set_output_bias, vectors_from_counts
 
 # %% ../nbs/02_train.ipynb #502c3b2c
 def token_loss(
@@ -88,7 +88,7 @@ def vocabulary_loss(
 
 # %% ../nbs/02_train.ipynb #d7aa17db
 def bow_loss(
-    bow_logits: Tensor,  # (B, V) from the question alone
+    bow_logits: Tensor,  # (B, V) from question and category
     src: Tensor,         # (B, S) rows without a question do not count
     tgt_out: Tensor,     # (B, T)
 ) -> Tensor:             # summed loss in nats
@@ -111,6 +111,7 @@ class TrainConfig:
     smoothing: float = 0.0          # label smoothing
     bow: float = 0.3                # weight of the bag-of-words loss
     drop_category: float = 0.15     # share of pairs trained without category
+    balance: float = 0.5            # how much oftener rare categories come: 0 = as they are, 1 = all equally often
     drop_question: float = 0.1      # share of pairs trained without question,
     drop_question_from: float = 0.67  # from this share of the training on
     evals: int = 10                 # evaluations, evenly spaced, the last at the end
@@ -609,6 +610,14 @@ class Run:
         return planned > self.evals or self.progress(cfg) >= 1
 
 # %% ../nbs/02_train.ipynb #ea4442ba
+def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices of pairs, repeats allowed
+    "Each pair once, those of a category of n pairs (largest / n)^power times, rounded, at most `most`; without category: once."
+    counts = np.bincount(cat)
+    times = np.clip(np.rint((counts[1:].max(initial=0) / np.maximum(counts, 1)) ** power), 1, most).astype(int)
+    times[0] = 1
+    return np.repeat(np.arange(len(cat)), times[cat])
+
+
 @dataclass
 class Group:
     "The micro-batches of one step."
@@ -621,7 +630,8 @@ class Group:
 
 def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
     "`accum` micro-batches for each process (the last group of an epoch may be shorter), for ever, from where `run` stands."
-    team, lengths, epoch, start = team or Team(), data.lengths, run.epoch, run.batch
+    team, pairs, epoch, start = team or Team(), balanced_rows(data.cat, cfg.balance), run.epoch, run.batch
+    lengths = data.lengths[pairs]
     sampler, width = LengthBatchSampler(lengths, cfg.max_tokens, cfg.seed), cfg.accum * team.size
     while True:
         sampler.set_epoch(epoch)
@@ -629,7 +639,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None)
         for i in range(start, len(rows), width):
             group = rows[i:i + width]
             mine = range(team.rank, len(group), team.size)
-            batches = [collate([data[int(j)] for j in group[k]]) for k in mine]
+            batches = [collate([data[int(j)] for j in pairs[group[k]]]) for k in mine]
             end = i + len(group)
             yield Group(batches or [EMPTY], list(mine) or [0], int(lengths[np.concatenate(group), 1].sum()), *((epoch, end) if end < len(rows) else (epoch + 1, 0)))
         epoch, start = epoch + 1, 0
@@ -1172,11 +1182,13 @@ def command(main: Callable) -> Callable[..., int]:
 
 
 def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
-    "A fresh model for a corpus, its output bias set to the log frequencies of the answers' tokens."
+    "A fresh model for a corpus that begins with what counting knows: token vectors and log frequencies."
     torch.manual_seed(seed)
-    model = build_model(preset(arch, size, vocab_size=len(corpus.tok), n_categories=len(corpus.cats)))
-    counts = np.bincount(corpus.train.tgt, minlength=len(corpus.tok))
-    counts[EOS] = len(corpus.train)
+    model, V, data = build_model(preset(arch, size, vocab_size=len(corpus.tok), n_categories=len(corpus.cats))), len(corpus.tok), corpus.train
+    beside = cooccurrences(data.src, data.src_off, V).add_(cooccurrences(data.tgt, data.tgt_off, V))
+    set_embedding(model, vectors_from_counts(beside, model.cfg.d_model))
+    counts = np.bincount(data.tgt, minlength=V)
+    counts[EOS] = len(data)
     set_output_bias(model, counts)
     return model.to(pick_device())
 
