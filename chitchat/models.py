@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECKS', 'reorder_state', 'Memory', 'ModelConfig',
            'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'cooccurrences', 'vectors_from_counts',
-           'set_embedding', 'attend', 'Attention', 'LayerNorm', 'RNNEncoder', 'RNNDecoder', 'sinusoid', 'Positions',
-           'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention', 'split_heads', 'join_heads', 'append',
-           'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder',
-           'TransformerDecoder', 'build_model', 'count_parameters', 'preset', 'flops_per_token', 'ContractError',
-           'check_seq2seq']
+           'set_embedding', 'attend', 'Attention', 'LayerNorm', 'turned', 'both_ways', 'packed', 'RNNEncoder',
+           'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention',
+           'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
+           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'count_parameters', 'preset',
+           'flops_per_token', 'ContractError', 'check_seq2seq']
 
 # %% ../nbs/01_models.ipynb #63b2b93d
 import copy, math
@@ -277,9 +277,32 @@ class LayerNorm(nn.Module):
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 
+# %% ../nbs/01_models.ipynb #5a10e027
+def turned(x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+    "Each row back to front within its length, padding where it was; done twice, nothing has changed."
+    n, at = mask.sum(1, keepdim=True), torch.arange(x.shape[1], device=x.device)
+    return x.gather(1, torch.where(at < n, n - 1 - at, at).unsqueeze(-1).expand_as(x))
+
+
+def both_ways(rnn: nn.RNNBase, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, 2·hidden)
+    "What a bidirectional layer says of packed rows, without packing; padding positions hold something, to be ignored."
+    run, zeros = {"LSTM": torch.lstm, "GRU": torch.gru}[rnn.mode], x.new_zeros(1, len(x), rnn.hidden_size)
+
+    def one_way(x: Tensor, suffix: str) -> Tensor:
+        weights = [getattr(rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        return run(x, (zeros, zeros) if rnn.mode == "LSTM" else zeros, weights, True, 1, 0.0, rnn.training, False, True)[0]
+
+    return torch.cat([one_way(x, ""), turned(one_way(turned(x, mask), "_reverse"), mask)], -1)
+
+
+def packed(rnn: nn.RNNBase, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, 2·hidden)
+    "The same in the library's way; 0 at padding."
+    rows = nn.utils.rnn.pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+    return nn.utils.rnn.pad_packed_sequence(rnn(rows)[0], batch_first=True, total_length=x.shape[1])[0]
+
 # %% ../nbs/01_models.ipynb #4ec3a968
 class RNNEncoder(nn.Module):
-    "Bidirectional LSTM or GRU over packed rows: padding is never read."
+    "Bidirectional LSTM or GRU; padding is never read."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -289,10 +312,9 @@ class RNNEncoder(nn.Module):
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
-        lengths, S, h = mask.sum(1).cpu(), x.shape[1], x
+        read, h = packed if x.is_cuda else both_ways, x
         for rnn, norm in zip(self.layers, self.norms):
-            packed = nn.utils.rnn.pack_padded_sequence(self.dropout(h), lengths, batch_first=True, enforce_sorted=False)
-            y, _ = nn.utils.rnn.pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=S)
+            y = read(rnn, self.dropout(h), mask)
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 

@@ -7,11 +7,11 @@ __all__ = ['DTYPES', 'EMPTY', 'VOCAB_SIZES', 'TRAIN_PRESETS', 'token_loss', 'voc
            'drop_conditions', 'lr_at', 'orthogonalise', 'Muon', 'make_optimizer', 'pick_precision', 'onednn_product',
            'FastLinear', 'prepare', 'picked_settings', 'pick_linear', 'Team', 'batch_loss', 'Loss', 'make_loss',
            'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'evaluate', 'KneserNey', 'write_atomic',
-           'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'Group',
-           'balanced_rows', 'groups', 'save_run', 'resume_run', 'Stopped', 'noted_signals', 'Training', 'fit',
-           'measure', 'reason', 'peers_may_die', 'Watch', 'Bar', 'Board', 'LivePlot', 'joined', 'plot_history',
-           'find_lr', 'plot_lr', 'Finding', 'check_dataset', 'check_model', 'check_loop', 'check_decoding',
-           'check_chain', 'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
+           'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'pick_device', 'Run', 'balanced_rows',
+           'Group', 'groups', 'save_run', 'resume_run', 'Stopped', 'noted_signals', 'Training', 'fit', 'measure',
+           'reason', 'peers_may_die', 'Watch', 'Bar', 'Board', 'LivePlot', 'joined', 'plot_history', 'find_lr',
+           'plot_lr', 'Finding', 'check_dataset', 'check_model', 'check_loop', 'check_decoding', 'check_chain',
+           'train_preset', 'command', 'new_model', 'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, contextlib, copy, io, json, math, os, signal, sys, threading, time, zlib
@@ -63,7 +63,7 @@ class _VocabularyLoss(torch.autograd.Function):
                 p.scatter_add_(1, t, torch.full_like(right, smoothing - 1.0))
                 p = p.sub_(smoothing / V) if smoothing else p
                 out.copy_(product(p, weight.t()))
-                dw += p.t() @ x
+                dw = dw.addmm_(p.t(), x) if x.dtype == p.dtype else dw + p.t() @ x
                 db += p.sum(0)
         ctx.save_for_backward(dh, dw, db)
         ctx.mark_non_differentiable(nll)
@@ -234,7 +234,7 @@ def onednn_product(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    "`x @ w.T + b` with all three products of a step by oneDNN."
+    "`x @ w.T + b`, forward and back to `x` by oneDNN; MKL is as good at the gradient of `w`."
 
     @staticmethod
     def forward(ctx, x, w, b):
@@ -247,7 +247,7 @@ class _Product(torch.autograd.Function):
     def backward(ctx, g):
         (x, w), flat = ctx.saved_tensors, g.reshape(-1, g.shape[-1])
         dx = onednn_product(flat, w.t()).view_as(x) if ctx.needs_input_grad[0] else None
-        return dx, onednn_product(flat.t(), x.reshape(-1, x.shape[-1]).t()), flat.sum(0) if ctx.bias else None
+        return dx, flat.t() @ x.reshape(-1, x.shape[-1]), flat.sum(0) if ctx.bias else None
 
 
 class FastLinear(torch.nn.Linear):
@@ -602,6 +602,14 @@ class Run:
         return planned > self.evals or self.progress(cfg) >= 1
 
 # %% ../nbs/02_train.ipynb #ea4442ba
+def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices of pairs, repeats allowed
+    "Each pair once, those of a category of n pairs (largest / n)^power times, rounded, at most `most`; without category: once."
+    counts = np.bincount(cat)
+    times = np.clip(np.rint((counts[1:].max(initial=0) / np.maximum(counts, 1)) ** power), 1, most).astype(int)
+    times[0] = 1
+    return np.repeat(np.arange(len(cat)), times[cat])
+
+
 @dataclass
 class Group:
     "The micro-batches of one step."
@@ -612,18 +620,10 @@ class Group:
     batch: int
 
 
-def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices of pairs, repeats allowed
-    "Each pair once, those of a category of n pairs (largest / n)^power times, rounded, at most `most`; without category: once."
-    counts = np.bincount(cat)
-    times = np.clip(np.rint((counts[1:].max(initial=0) / np.maximum(counts, 1)) ** power), 1, most).astype(int)
-    times[0] = 1
-    return np.repeat(np.arange(len(cat)), times[cat])
-
-
 def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
     "`accum` micro-batches for each process (the last group of an epoch may be shorter), for ever, from where `run` stands."
-    pairs = balanced_rows(data.cat, cfg.balance)
-    team, lengths, epoch, start = team or Team(), data.lengths[pairs], run.epoch, run.batch
+    team, pairs, epoch, start = team or Team(), balanced_rows(data.cat, cfg.balance), run.epoch, run.batch
+    lengths = data.lengths[pairs]
     sampler, width = LengthBatchSampler(lengths, cfg.max_tokens, cfg.seed), cfg.accum * team.size
     while True:
         sampler.set_epoch(epoch)
@@ -843,7 +843,7 @@ class Watch:
         self.questions = [corpus.valid_df.question.iloc[int(i)] for i in np.linspace(0, len(corpus.valid_df) - 1, 3)] if corpus and answer else []
         if not t.team.rank:
             plot = "ipykernel" in sys.modules if plot is None else plot
-            self.views = [Bar(t)] + [LivePlot()] * plot + ([Board(t)] if t.cfg.tensorboard else [])
+            self.views = [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
 
     def __enter__(self):
         return self
