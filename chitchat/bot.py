@@ -7,8 +7,8 @@ __all__ = ['FILTERS', 'TOKEN_SHAPE', 'NO_TOKEN', 'NO_WORDS', 'NOT_RUSSIAN', 'SPE
            'NOTHING_ELSE', 'ARRIVED', 'log', 'COMMANDS', 'HELP', 'UNKNOWN', 'PRIVACY', 'KEPT', 'NOT_KEPT', 'PER_PAGE',
            'WAIT', 'CHOOSE', 'NO_CATEGORIES', 'HOW', 'OLD_BUTTON', 'FORGOTTEN', 'BUTTONS', 'WHAT', 'NOT_TEXT', 'SORRY',
            'BotConfig', 'read_token', 'from_env', 'HideToken', 'guard_log', 'sendable', 'objection', 'is_obscene',
-           'letters', 'acceptable', 'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'Desk',
-           'find_answer', 'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine',
+           'letters', 'acceptable', 'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'settle',
+           'Desk', 'find_answer', 'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine',
            'make_bot', 'SettingsFile', 'start', 'help_command', 'privacy', 'unknown_command', 'category_keyboard',
            'Asked', 'Recent', 'answer_keyboard', 'typing', 'respond', 'Addressed', 'question_of', 'on_text',
            'choose_category', 'style_keyboard', 'choose_style', 'settings', 'reset', 'on_migrate', 'on_more',
@@ -16,12 +16,13 @@ __all__ = ['FILTERS', 'TOKEN_SHAPE', 'NO_TOKEN', 'NO_WORDS', 'NOT_RUSSIAN', 'SPE
            'on_flood', 'stats', 'describe', 'build_app', 'listen', 'run']
 
 # %% ../nbs/04_bot.ipynb #23861761
-import asyncio, json, logging, os, random, re, secrets, time, traceback, zlib
+import asyncio, json, logging, os, random, re, secrets, sys, time, traceback, zlib
 from collections import Counter, OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Awaitable, Iterator, Mapping, Sequence
 from urllib.parse import quote, urlsplit
@@ -75,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #d0137ce0
+# %% ../nbs/04_bot.ipynb #d37cdb80
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -176,7 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #367398a8
+# %% ../nbs/04_bot.ipynb #ad7fbe45
 _OBSCENE = re.compile(r"\b(?:на|по|о)?ху(?:й|ё|ев|ел|и|я)\w*|\w*пизд\w*|\b(?:вы|за|на|от|по|раз|у|до|при|съ|отъ|долбо)?[её]б(?:а|л|у|н|и|о)\w*"
                       r"|\bбля(?:д\w*|ть)?\b|\bмуд(?:ак|ил)\w*", re.I)
 
@@ -203,7 +204,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #45b5a3db
+# %% ../nbs/04_bot.ipynb #9bb0064b
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -219,7 +220,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #969acc20
+# %% ../nbs/04_bot.ipynb #8b0a1042
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -275,7 +276,14 @@ def answer_all(
     half = len(asks) // 2
     return answer_all(responder, asks[:half]) + answer_all(responder, asks[half:])
 
-# %% ../nbs/04_bot.ipynb #c15fddde
+
+def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
+    "Hand each answer, or what went wrong, to whoever still waits for it."
+    for one, answer in zip(asks, answers):
+        if not one.answer.done():
+            one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+
+# %% ../nbs/04_bot.ipynb #1cb3d0a2
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -310,13 +318,9 @@ class Desk:
             while batch := self._batch():
                 answers = await asyncio.get_running_loop().run_in_executor(self.pool, answer_all, self.responder, batch)
                 self.counters.batches.append(len(batch))
-                for one, answer in zip(batch, answers):
-                    if not one.answer.done():
-                        one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+                settle(batch, answers)
         except RuntimeError as error:  # the desk was closed meanwhile
-            for one in (*batch, *self.waiting):
-                if not one.answer.done():
-                    one.answer.set_exception(error)
+            settle((*batch, *self.waiting), [error] * (len(batch) + len(self.waiting)))
         finally:
             self.serving = None
 
@@ -324,7 +328,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #0c92f191
+# %% ../nbs/04_bot.ipynb #807534a0
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -357,7 +361,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-
+# %% ../nbs/04_bot.ipynb #a88d1fc8
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -376,7 +380,7 @@ class ChatOrder(BaseUpdateProcessor):
         chat = getattr(update, "effective_chat", None)
         if chat is None:
             return await coroutine
-        turn = self.turns.setdefault(chat.id, _Turn())
+        turn = self.turns.setdefault(str(chat.id), _Turn())
         if turn.waiting >= self.chat_waiting:
             coroutine.close()
             turn.refused += 1
@@ -390,7 +394,7 @@ class ChatOrder(BaseUpdateProcessor):
         finally:
             turn.waiting -= 1
             if not turn.waiting:
-                self.turns.pop(chat.id, None)
+                self.turns.pop(str(chat.id), None)
 
     async def initialize(self) -> None:
         "Nothing to prepare."
@@ -414,7 +418,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #904938cf
+# %% ../nbs/04_bot.ipynb #52af547d
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -445,14 +449,19 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #ea4d18b3
+# %% ../nbs/04_bot.ipynb #61c29ea2
 log = logging.getLogger("chitchat.bot")
 
 
 def readable_update(raw: dict) -> dict:
-    "`raw`, or an empty update of the same number if the library could not read it."
+    "`raw`, or an empty update of the same number if the library could not read it, or would take a list for a text."
     try:
-        Update.de_json(raw, None)
+        update = Update.de_json(raw, None)
+        message, pressed = update.effective_message, update.callback_query
+        numbers = [message.message_id, message.chat.id] if message else []
+        texts = [getattr(message, "text", None), getattr(message, "caption", None), pressed and pressed.data]
+        if not all(isinstance(n, int) for n in numbers) or not all(isinstance(t or "", str) for t in texts):
+            raise TypeError
         return raw
     except Exception as error:
         number = raw.get("update_id") if isinstance(raw, dict) else None
@@ -461,7 +470,16 @@ def readable_update(raw: dict) -> dict:
 
 
 class ForgivingLine(HTTPXRequest):
-    "HTTP to Telegram; whatever it answers can be read."
+    "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
+
+    def __init__(self, connections: int, **timeouts):
+        super().__init__(connection_pool_size=connections, **timeouts)
+        self.free = asyncio.Semaphore(connections)  # waiting here is cheap; each call that waits in the pool slows all others down
+
+    async def do_request(self, *args, **kwargs) -> tuple[int, bytes]:
+        "One call."
+        async with self.free:
+            return await super().do_request(*args, **kwargs)
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict:
@@ -478,7 +496,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #f4e7df6d
+# %% ../nbs/04_bot.ipynb #17841ed2
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -491,11 +509,11 @@ def make_bot(
     guard_log(cfg.token)
     times = {f"{name}_timeout": cfg.request_timeout for name in ("read", "write", "connect", "pool")}
     return DiscreetBot(cfg.token, base_url=base if base.endswith("/bot") else base + "/bot",
-                       request=request or ForgivingLine(connection_pool_size=64, **times),
-                       get_updates_request=request or ForgivingLine(connection_pool_size=1, **times),
+                       request=request or ForgivingLine(16, **times),
+                       get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #454e085a
+# %% ../nbs/04_bot.ipynb #2ab90fa6
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -597,7 +615,7 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #3d018b1d
+# %% ../nbs/04_bot.ipynb #62c6835f
 @dataclass(frozen=True)
 class Asked:
     "A question of a chat, and what was answered to it so far."
@@ -633,7 +651,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-
+# %% ../nbs/04_bot.ipynb #d6376b95
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -641,20 +659,23 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #234484ed
+# %% ../nbs/04_bot.ipynb #a273f306
 @asynccontextmanager
-async def typing(chat: Chat):
+async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
+    if not show:
+        yield
+        return
     done = asyncio.Event()
 
-    async def show():
+    async def keep_showing():
         while not done.is_set():
             with suppress(TelegramError):
                 await chat.send_action(ChatAction.TYPING)
             with suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), 4)
 
-    showing = asyncio.create_task(show())
+    showing = asyncio.create_task(keep_showing())
     try:
         yield
     finally:
@@ -681,12 +702,12 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-
+# %% ../nbs/04_bot.ipynb #3b4e9589
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
     try:
-        async with typing(chat):
+        async with typing(chat, len(desk.waiting) < desk.cfg.max_batch):
             answer = await find_answer(desk, asked.text, category, _style(context), asked.said, _clean(context, chat))
         if genuine := answer not in (NO_WORDS, NOT_RUSSIAN, NOTHING_ELSE, SPEECHLESS):
             markup = answer_keyboard(desk.responder.categories, category)
@@ -702,7 +723,7 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #cd6bd1ab
+# %% ../nbs/04_bot.ipynb #7949e1f7
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -713,9 +734,11 @@ class Addressed(filters.MessageFilter):
         if answered and answered.from_user and answered.from_user.id == me.id:
             return True
         kinds = [MessageEntityType.MENTION, MessageEntityType.BOT_COMMAND, MessageEntityType.TEXT_MENTION]
-        named = message.parse_entities(kinds) if message.text else message.parse_caption_entities(kinds)
-        return any(entity.user.id == me.id if entity.user else words.casefold().endswith(f"@{me.username}".casefold())
-                   for entity, words in named.items())
+        with suppress(UnicodeError):  # an entity may end within a surrogate pair
+            named = message.parse_entities(kinds) if message.text else message.parse_caption_entities(kinds)
+            return any(entity.user.id == me.id if entity.user else words.casefold().endswith(f"@{me.username}".casefold())
+                       for entity, words in named.items())
+        return False
 
 
 def question_of(message: Message) -> str:
@@ -764,7 +787,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #4012b429
+# %% ../nbs/04_bot.ipynb #5498d6d4
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -782,7 +805,7 @@ async def reset(update: Update, context: CallbackContext) -> None:
 
 async def on_migrate(update: Update, context: CallbackContext) -> None:
     "A group became a supergroup, with a new number: its choices go along."
-    if update.message.migrate_to_chat_id:
+    if isinstance(update.message.migrate_to_chat_id, int):
         context.application.migrate_chat_data(message=update.message)
 
 # %% ../nbs/04_bot.ipynb #a5da2152
@@ -812,7 +835,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         context.application.bot_data["recent"].note(sent, replace(asked, said=()))
 
-
+# %% ../nbs/04_bot.ipynb #a9b2f051
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -828,7 +851,7 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         await respond(context, update.effective_chat, replace(asked, said=()))
 
-# %% ../nbs/04_bot.ipynb #7b3bddaa
+# %% ../nbs/04_bot.ipynb #d614be1a
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -855,7 +878,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #401c223a
+# %% ../nbs/04_bot.ipynb #4c76503d
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -880,7 +903,8 @@ async def compare(update: Update, context: CallbackContext) -> None:
         return
     clean = _clean(context, update.effective_chat)
     told = [f"{name}:\n{acceptable([answer], clean=clean) or SPEECHLESS}" for (name, _, _), answer in zip(rows, answers)]
-    await said.reply_text(sendable("\n\n".join([f"Вопрос:\n{question}", *told])))
+    sent = await said.reply_text(sendable("\n\n".join([f"Вопрос:\n{question}", *told])))
+    context.application.bot_data["recent"].note(sent, Asked(question, said.message_id))
     desk.counters.n["answers"] += len(rows)
 
 # %% ../nbs/04_bot.ipynb #5ce6c211
@@ -975,14 +999,14 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #355da446
+# %% ../nbs/04_bot.ipynb #bc9484e5
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
     heard, to_me = filters.UpdateType.MESSAGES, Addressed()
     admin = [CommandHandler("stats", stats, filters.User(cfg.admin))] if cfg.admin else []
     return [*[CommandHandler(name, what) for name, what in commands.items()], *admin, CallbackQueryHandler(on_button),
-            MessageHandler(filters.StatusUpdate.MIGRATE, on_migrate),
+            MessageHandler(filters.UpdateType.MESSAGE & filters.StatusUpdate.MIGRATE, on_migrate),
             MessageHandler(heard & filters.COMMAND & to_me, unknown_command), MessageHandler(heard & filters.TEXT & ~filters.COMMAND & to_me, on_text),
             MessageHandler(heard & ~filters.StatusUpdate.ALL & ~filters.TEXT & to_me, on_other)]
 
@@ -1027,6 +1051,8 @@ def run(cfg: BotConfig, responder=None) -> None:
     for name in ("telegram.ext.Application", "telegram.ext.Updater", "telegram.ext.ExtBot", "telegram.Bot", "telegram.ext"):
         logging.getLogger(name).addFilter(_proper)
     guard_log(cfg.token)
+    if find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # httpcore tries to import it at each call: a search of the whole path, each time in vain
     if responder is None:
         import torch
         from chitchat.decoding import Responder
