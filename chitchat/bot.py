@@ -76,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #d37cdb80
+# %% ../nbs/04_bot.ipynb #989afcf8
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -177,7 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #ad7fbe45
+# %% ../nbs/04_bot.ipynb #9d436787
 _OBSCENE = re.compile(r"\b(?:на|по|о)?ху(?:й|ё|ев|ел|и|я)\w*|\w*пизд\w*|\b(?:вы|за|на|от|по|раз|у|до|при|съ|отъ|долбо)?[её]б(?:а|л|у|н|и|о)\w*"
                       r"|\bбля(?:д\w*|ть)?\b|\bмуд(?:ак|ил)\w*", re.I)
 
@@ -204,7 +204,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #9bb0064b
+# %% ../nbs/04_bot.ipynb #2e161716
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -220,7 +220,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #8b0a1042
+# %% ../nbs/04_bot.ipynb #2df8b7cf
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -283,7 +283,7 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
 
-# %% ../nbs/04_bot.ipynb #1cb3d0a2
+# %% ../nbs/04_bot.ipynb #1ad2fe92
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -328,7 +328,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #807534a0
+# %% ../nbs/04_bot.ipynb #db4011c2
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -361,7 +361,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-# %% ../nbs/04_bot.ipynb #a88d1fc8
+# %% ../nbs/04_bot.ipynb #7884579a
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -418,7 +418,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #52af547d
+# %% ../nbs/04_bot.ipynb #57ff549f
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -449,7 +449,7 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #61c29ea2
+# %% ../nbs/04_bot.ipynb #83048f69
 log = logging.getLogger("chitchat.bot")
 
 
@@ -496,7 +496,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #17841ed2
+# %% ../nbs/04_bot.ipynb #b51c55d6
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -513,7 +513,7 @@ def make_bot(
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #2ab90fa6
+# %% ../nbs/04_bot.ipynb #bfb4ffe2
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -615,13 +615,13 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #62c6835f
-@dataclass(frozen=True)
+# %% ../nbs/04_bot.ipynb #571dc3db
+@dataclass
 class Asked:
-    "A question of a chat, and what was answered to it so far."
+    "A question of a chat, and what was answered to it so far; all answers to it share one such object."
     text: str
     message_id: int
-    said: tuple[str, ...] = ()
+    said: list[str] = field(default_factory=list)
 
 
 class Recent(OrderedDict):
@@ -640,7 +640,7 @@ class Recent(OrderedDict):
         found = self.get((message.chat.id, message.message_id))
         if found or not (question and question.text):
             return found
-        return Asked(question.text, question.message_id, (getattr(message, "text", None) or "",))
+        return Asked(question.text, question.message_id, [getattr(message, "text", None) or ""])
 
     def last(self, chat: int) -> Asked | None:
         "The chat's latest question."
@@ -651,7 +651,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #d6376b95
+# %% ../nbs/04_bot.ipynb #6b28f6f7
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -659,7 +659,7 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #a273f306
+# %% ../nbs/04_bot.ipynb #9c85b530
 @asynccontextmanager
 async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
@@ -702,7 +702,7 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-# %% ../nbs/04_bot.ipynb #3b4e9589
+# %% ../nbs/04_bot.ipynb #dddaf559
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
@@ -719,11 +719,12 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     sent = await context.bot.send_message(chat.id, answer, reply_markup=markup,
                                           reply_parameters=ReplyParameters(asked.message_id, allow_sending_without_reply=True))
     if genuine:
-        context.application.bot_data["recent"].note(sent, replace(asked, said=(*asked.said, answer)))
+        asked.said[:] = [*asked.said[-19:], answer]
+        context.application.bot_data["recent"].note(sent, asked)
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #7949e1f7
+# %% ../nbs/04_bot.ipynb #5d875e78
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -787,7 +788,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #5498d6d4
+# %% ../nbs/04_bot.ipynb #def710d1
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -833,9 +834,9 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     sent = await context.bot.send_message(update.effective_chat.id, CHOOSE, reply_parameters=about,
                                           reply_markup=category_keyboard(names, _chosen(context)))
     if asked:
-        context.application.bot_data["recent"].note(sent, replace(asked, said=()))
+        context.application.bot_data["recent"].note(sent, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #a9b2f051
+# %% ../nbs/04_bot.ipynb #fbc606d4
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -849,9 +850,9 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     invitation = "" if asked else " Пишите!"
     await _edit(query, f"Категория: {name}.{invitation}" if name else f"Хорошо, без категории.{invitation}")
     if asked:
-        await respond(context, update.effective_chat, replace(asked, said=()))
+        await respond(context, update.effective_chat, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #d614be1a
+# %% ../nbs/04_bot.ipynb #c220020a
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -878,7 +879,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #4c76503d
+# %% ../nbs/04_bot.ipynb #c5e45ab9
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -999,7 +1000,7 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #bc9484e5
+# %% ../nbs/04_bot.ipynb #f0b79126
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
