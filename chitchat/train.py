@@ -1144,7 +1144,7 @@ def check_chain(
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}
 TRAIN_PRESETS = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
-    "small": dict(lr=3e-3, max_tokens=3000),
+    "small": dict(lr=3e-3, max_tokens=2000),
     "base": dict(lr=1e-3, max_tokens=32000, warmup=1000, save_every=2000),
 }
 
