@@ -164,8 +164,7 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory, memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        "Which words will the answer hold, from the question's mean and the category alone."
-        return self.logits(self.to_bow(memory.cond))
+        return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -411,7 +410,7 @@ class ConvEncoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return (h + x) * real
 
-
+# %% ../nbs/01_models.ipynb #5a448fde
 class ConvDecoder(nn.Module):
     "Gated causal convolutions with attention in each layer. State: each layer's last k-1 inputs, (B, k-1, D), and the position."
 
