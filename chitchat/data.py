@@ -247,6 +247,20 @@ def line_blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:  # (number of 
         yield first, block
 
 # %% ../nbs/00_data.ipynb #ff8c73c0
+def _parse(kind: str, line: str) -> list[tuple[str, str, str]]:
+    parse, other = (_parse_json, _parse_tsv) if kind == "json" else (_parse_tsv, _parse_json)
+    try:
+        return parse(line)
+    except ValueError:
+        if line.lstrip().startswith("{") == (kind == "tsv"):  # a row of the other format is a good row too
+            try:
+                return other(line)
+            except ValueError as e:
+                if len(e.args) == 2:
+                    raise e from None
+        raise
+
+
 def parse_lines(
     kind: str,                    # 'json' or 'tsv'
     first: int,                   # number of the first line
@@ -254,13 +268,13 @@ def parse_lines(
     max_rows: int | None = None,  # stop after this many pairs
 ) -> tuple[list[tuple[str, str, str]], ReadReport]:  # (question, answer, category) each; what was found
     "Parse a block of lines."
-    parse, rows, report = {"json": _parse_json, "tsv": _parse_tsv}[kind], [], ReadReport()
+    rows, report = [], ReadReport()
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         report.lines += 1
         try:
-            pairs = parse(_decode(line))
+            pairs = _parse(kind, _decode(line))
             report.unanswered += not pairs
         except ValueError as e:
             why, pairs = e.args if len(e.args) == 2 else (str(e), [])
