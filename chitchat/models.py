@@ -164,8 +164,7 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory, memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        "Which words will the answer hold, from the question's mean and the category alone."
-        return self.logits(self.to_bow(memory.cond))
+        return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -177,7 +176,7 @@ def set_output_bias(
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
 
-# %% ../nbs/01_models.ipynb #27bbe142
+# %% ../nbs/01_models.ipynb #1801ed23
 def cooccurrences(
     ids: np.ndarray,      # (n,) tokens of all texts, one after the other
     offsets: np.ndarray,  # (texts + 1,) where each text begins
@@ -210,7 +209,7 @@ def vectors_from_counts(
     E = E * seen / E[seen[:, 0]].norm(dim=1).mean()
     return E @ torch.linalg.qr(torch.randn(d, d))[0]
 
-# %% ../nbs/01_models.ipynb #9aeebcc0
+# %% ../nbs/01_models.ipynb #074feb3d
 def set_embedding(
     model: Seq2Seq,
     vectors: Tensor,  # (V, D)
@@ -331,6 +330,7 @@ class RNNDecoder(nn.Module):
         self.first = nn.Linear(D, L * D)
         self.attention = Attention(cfg.attention, D) if cfg.attention != "none" else None
         self.combine = nn.Linear(2 * D if self.attention else D, D)
+        nn.init.normal_(self.combine.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         h = torch.tanh(self.first(cond)).unflatten(1, (self.cfg.n_layers, -1))
@@ -410,7 +410,7 @@ class ConvEncoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return (h + x) * real
 
-
+# %% ../nbs/01_models.ipynb #5a448fde
 class ConvDecoder(nn.Module):
     "Gated causal convolutions with attention in each layer. State: each layer's last k-1 inputs, (B, k-1, D), and the position."
 
@@ -424,6 +424,7 @@ class ConvDecoder(nn.Module):
         self.queries = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.contexts = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.last = nn.Linear(D, D)
+        nn.init.normal_(self.last.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])

@@ -161,55 +161,47 @@ def lr_at(step: int, progress: float, cfg: TrainConfig) -> float:
 
 # %% ../nbs/02_train.ipynb #761fed81
 def orthogonalise(
-    g: Tensor,       # (n, rows, columns): matrices of one shape
+    g: Tensor,       # (rows, columns)
     steps: int = 5,
 ) -> Tensor:         # singular values between about 0.7 and 1.2
-    "Nearest orthogonal matrices, by Newton–Schulz iteration (coefficients of Jordan et al. 2024)."
-    wide = g.shape[-2] <= g.shape[-1]
-    x = g if wide else g.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    "Nearest orthogonal matrix, by Newton–Schulz iteration (coefficients of Jordan et al. 2024)."
+    x = g if g.shape[0] <= g.shape[1] else g.mT
+    x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x if wide else x.mT
+        x = torch.addmm(x, torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x if g.shape[0] <= g.shape[1] else x.mT
 
 # %% ../nbs/02_train.ipynb #b0c99b85
-class Muon(torch.optim.Optimizer):
+class Muon(torch.optim.AdamW):
     "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
 
     def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95, betas=(0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0, dtype=torch.float32):
         self.dtype = dtype  # of the orthogonalisation: bfloat16 is enough, where it is fast
-        super().__init__(groups, dict(lr=lr, momentum=momentum, betas=betas, eps=eps, weight_decay=weight_decay, muon=False))
+        super().__init__([dict(muon=False, momentum=momentum) | g for g in groups], lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def step(self, closure=None):
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            (self._muon if group["muon"] else self._adam)(params, group)
+        everything = self.param_groups
+        self.param_groups = [g for g in everything if not g["muon"]]
+        try:
+            super().step()
+        finally:
+            self.param_groups = everything
+        for group in everything:
+            if group["muon"]:
+                self._muon([p for p in group["params"] if p.grad is not None], group)
 
     def _muon(self, params: list[Tensor], group: dict) -> None:
-        shapes = {}
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         for p in params:
-            buf = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            buf.lerp_(p.grad, 1 - group["momentum"])
-            shapes.setdefault(p.shape, []).append((p, p.grad.lerp(buf, group["momentum"])))
-        for shape, pairs in shapes.items():
-            updates = orthogonalise(torch.stack([u for _, u in pairs]).to(self.dtype)).float()
-            scale = 0.2 * max(shape) ** 0.5  # the root mean square of an Adam update (Liu et al. 2025, §2.2)
-            torch._foreach_add_([p for p, _ in pairs], list(updates), alpha=-group["lr"] * scale)
-
-    def _adam(self, params: list[Tensor], group: dict) -> None:
-        (b1, b2), states = group["betas"], [self.state[p] for p in params]
-        for p, s in zip(params, states):
-            if not s:
-                s.update(step=torch.zeros(()), m=torch.zeros_like(p), v=torch.zeros_like(p))
-            s["step"] += 1
-            s["m"].lerp_(p.grad, 1 - b1)
-            s["v"].lerp_(p.grad.square(), 1 - b2)
-            t = s["step"].item()
-            denominator = (s["v"] / (1 - b2**t)).sqrt_().add_(group["eps"])
-            p.addcdiv_(s["m"], denominator, value=-group["lr"] / (1 - b1**t))
+            state = self.state[p]
+            if not state:
+                state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))  # AdamW's loading looks for a step in every state
+            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+            update = orthogonalise(p.grad.lerp(state["momentum"], group["momentum"]).to(self.dtype))
+            scale = 0.2 * max(p.shape) ** 0.5  # the root mean square of an Adam update (Liu et al. 2025, §2.2)
+            p.add_(update, alpha=-group["lr"] * scale)
 
 # %% ../nbs/02_train.ipynb #385d2eba
 def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
@@ -1172,7 +1164,7 @@ def check_chain(
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}
 TRAIN_PRESETS = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
-    "small": dict(lr=3e-3, max_tokens=3000),
+    "small": dict(lr=3e-3, max_tokens=2000),
     "base": dict(lr=1e-3, max_tokens=32000, warmup=1000, save_every=2000),
 }
 
@@ -1204,7 +1196,8 @@ def command(main: Callable) -> Callable[..., int]:
 def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
     "A fresh model for a corpus that begins with what counting knows: token vectors and log frequencies."
     torch.manual_seed(seed)
-    model, V, data = build_model(preset(arch, size, vocab_size=len(corpus.tok), n_categories=len(corpus.cats))), len(corpus.tok), corpus.train
+    V, data = len(corpus.tok), corpus.train
+    model = build_model(preset(arch, size, vocab_size=V, n_categories=len(corpus.cats)))
     beside = cooccurrences(data.src, data.src_off, V).add_(cooccurrences(data.tgt, data.tgt_off, V))
     set_embedding(model, vectors_from_counts(beside, model.cfg.d_model))
     counts = np.bincount(data.tgt, minlength=V)
