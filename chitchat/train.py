@@ -1097,7 +1097,7 @@ def check_model(model: Seq2Seq) -> Finding:
 def check_loop(model: Seq2Seq, batch: Batch, cfg: TrainConfig, step: Callable, seconds: float) -> Finding:
     "Learn a batch by heart."
     opt, t0, n, nll, first = make_optimizer(model, cfg), time.perf_counter(), 0, math.inf, None
-    cfg = replace(cfg, precision="fp32", lr=min(cfg.lr, 2e-3))  # one batch over and over bears less than a whole corpus
+    cfg = replace(cfg, precision="fp32")
     while nll > 0.02 and time.perf_counter() - t0 < seconds:
         for _ in range(10):
             for g in opt.param_groups:
@@ -1234,6 +1234,7 @@ def _responder(model: Seq2Seq, corpus: Corpus, **decoding) -> Callable[[list[str
 
 def _debug(model: Seq2Seq, corpus: Corpus, cfg: TrainConfig) -> None:
     "Raises `ChitchatError` if the chain is not sound."
+    cfg = replace(cfg, lr=min(cfg.lr, 2e-3))  # one small batch over and over bears less than a whole corpus
     bad = [f.part for f in check_chain(model, corpus, _responder(model, corpus, no_repeat=0), cfg) if not f.sound]
     if bad:
         raise ChitchatError(f"the chain is not sound; look first at the {bad[0]}")
