@@ -21,12 +21,12 @@ from chitchat.train import TrainConfig, fit, load_checkpoint
 
 
 def train(folder: Path, steps: int) -> None:
-    "What is killed: dropout, accumulation, questions left out, a save after every other step."
+    "What is killed: dropout, accumulation, questions left out, a save after every step."
     torch.set_num_threads(1)
     corpus = load_corpus(data_path(), DataConfig(vocab_size=500), max_rows=600)
     torch.manual_seed(1)
     model = build_model(preset("gru", "tiny", d_model=192, vocab_size=len(corpus.tok), n_categories=len(corpus.cats), dropout=0.2))
-    cfg = TrainConfig(steps=steps, eval_every=7, save_every=2, max_tokens=600, accum=2, drop_question_from=0.3, precision="fp32", linear="torch")
+    cfg = TrainConfig(steps=steps, eval_every=7, save_every=1, max_tokens=600, accum=2, drop_question_from=0.3, precision="fp32", linear="torch")
     print("go", flush=True)
     fit(model, corpus.train, corpus.valid, cfg, out=folder, corpus=corpus, plot=False)
 

@@ -1,4 +1,4 @@
-"""Training speed beside other libraries: the same batches, interleaved rounds, medians; target tokens/s of forward + backward + step.
+"""Training speed beside other libraries: the same batches, each library in its own process, interleaved rounds, medians; target tokens/s of forward + backward + step.
 
     pip install transformers==5.23.0 x-transformers==2.31.10       # optional, a peer that is missing is left out
     python nbs/_bench/training_speed.py --data data/train.txt --rounds 12
@@ -12,7 +12,9 @@ so more work to do a token). Dropout 0.1, AdamW, gradient clipping, float32. Wri
 """
 import argparse
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,7 +29,7 @@ import torch.nn.functional as F
 
 from chitchat.data import BOS, EOS, PAD, Batch, DataConfig, collate, load_corpus
 from chitchat.models import build_model, preset
-from chitchat.train import TrainConfig, make_optimizer, prepare, train_step
+from chitchat.train import TrainConfig, keep_memory, make_optimizer, pick_linear, prepare, train_step
 
 RESULTS = Path(__file__).parent / "results"
 V, D, FF, LAYERS, HEADS, DROP = 8000, 256, 1024, 3, 4, 0.1
@@ -35,7 +37,6 @@ V, D, FF, LAYERS, HEADS, DROP = 8000, 256, 1024, 3, 4, 0.1
 
 class Peer:
     "A model with a loss; the step is the same for all."
-    family = "transformer"
 
     def __init__(self):
         torch.manual_seed(0)
@@ -56,10 +57,10 @@ class Ours(Peer):
     "One family, with its plain loss alone, so that the work is that of the peers."
 
     def __init__(self, family: str, **sizes):
-        self.family = family
         torch.manual_seed(0)
-        self.cfg = TrainConfig(steps=1000, precision="fp32", bow=0.0)
-        self.model = prepare(build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes))).train()
+        keep_memory()
+        self.cfg = TrainConfig(steps=1000, precision="fp32", bow=0.0, linear=pick_linear(torch.device("cpu")))
+        self.model = prepare(build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes)), self.cfg.linear).train()
         self.opt = make_optimizer(self.model, self.cfg)
 
     def step(self, b: Batch) -> None:
@@ -119,7 +120,6 @@ class XTransformers(Peer):
 
 class LuongLSTM(Peer):
     "one nn.LSTM call for the question, one for the answer, attention after it, tied embedding of 256"
-    family = "lstm"
 
     def build(self):
         net, E, H = nn.Module(), 256, 512
@@ -146,7 +146,6 @@ class _Dictionary:
 
 class FairseqConv(Peer):
     "fairseq's fconv, 6+6 layers of 256"
-    family = "cnn"
 
     def build(self):
         from fairseq.models.fconv import FConvDecoder, FConvEncoder, FConvModel
@@ -203,6 +202,7 @@ JOBS = {
     "chitchat cnn": lambda: Ours("cnn", d_model=D, n_layers=6), "fairseq fconv": FairseqConv,
     "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": LuongLSTM,
 }
+FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or f == "cnn" and "fconv" in name), "transformer") for name in JOBS}
 
 
 def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
@@ -214,35 +214,62 @@ def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
     return [collate([data[int(i)] for i in cut[k]]) for k in rng.permutation(len(cut) - 1)[:n]]
 
 
+def work(name: str, file: str, fairseq: str | None) -> None:
+    "One peer in a process of its own: a number of a batch a line on stdin, seconds of a step a line on stdout."
+    torch.set_num_threads(THREADS)
+    if fairseq:
+        import_fairseq(fairseq)
+    batches, peer = [Batch(*tensors) for tensors in torch.load(file)], JOBS[name]()
+    print(sum(p.numel() for p in {id(p): p for p in peer.model.parameters()}.values()), flush=True)
+    for line in sys.stdin:
+        t0 = time.perf_counter()
+        peer.step(batches[int(line)])
+        print(time.perf_counter() - t0, flush=True)
+
+
+class Worker:
+    "The other end of `work`."
+
+    def __init__(self, name: str, file: str, fairseq: str | None):
+        args = [sys.executable, __file__, "--work", name, "--data", file] + (["--fairseq", fairseq] if fairseq else [])
+        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        answer = self.process.stdout.readline()
+        self.parameters = int(answer) if answer.strip().isdigit() else None
+
+    def step(self, i: int) -> float:
+        print(i, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", required=True)
     p.add_argument("--rounds", type=int, default=12)
-    p.add_argument("--warm", type=int, default=2)
+    p.add_argument("--warm", type=int, default=1)
     p.add_argument("--jobs", nargs="+", default=list(JOBS), help=", ".join(JOBS))
     p.add_argument("--fairseq", help="folder with its source")
+    p.add_argument("--work", help=argparse.SUPPRESS)
     a = p.parse_args()
-    torch.set_num_threads(THREADS)
-    if a.fairseq:
-        import_fairseq(a.fairseq)
-    live, rates = {}, {}
-    for name in a.jobs:
-        try:
-            live[name], rates[name] = JOBS[name](), []
-        except ImportError as e:
-            print(f"{name} is left out: {e}", flush=True)
-    for i, b in enumerate(make_batches(a.data, a.rounds + a.warm)):
-        for name, peer in live.items():  # everyone sees batch i before anyone sees batch i + 1
-            t0 = time.perf_counter()
-            peer.step(b)
-            if i >= a.warm:
-                rates[name].append(b.n_tokens / (time.perf_counter() - t0))
+    if a.work:
+        return work(a.work, a.data, a.fairseq)
+    with tempfile.TemporaryDirectory() as tmp:
+        batches, file = make_batches(a.data, a.rounds + a.warm), f"{tmp}/batches.pt"
+        torch.save([(b.src, b.tgt_in, b.tgt_out, b.cat) for b in batches], file)
+        live = {name: Worker(name, file, a.fairseq) for name in a.jobs}
+        live = {name: w for name, w in live.items() if w.parameters or print(f"{name} is left out")}
+        rates = {name: [] for name in live}
+        for i, b in enumerate(batches):
+            for name, worker in live.items():  # one after the other: everyone sees batch i before anyone sees batch i + 1
+                seconds = worker.step(i)
+                if i >= a.warm:
+                    rates[name].append(b.n_tokens / seconds)
+            print(f"round {i}:", ", ".join(f"{name} {r[-1]:.0f}" for name, r in rates.items() if r), flush=True)
     rows = []
-    for name, peer in live.items():
-        ours = np.array(rates[f"chitchat {peer.family}"]) if f"chitchat {peer.family}" in rates else np.nan
-        n_parameters = sum(q.numel() for q in {id(q): q for q in peer.model.parameters()}.values())
-        rows.append(dict(model=name, family=peer.family, million_parameters=n_parameters / 1e6, tokens_per_second=np.median(rates[name]),
+    for name, worker in live.items():
+        ours = np.array(rates.get(f"chitchat {FAMILY[name]}", np.nan))
+        rows.append(dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6, tokens_per_second=np.median(rates[name]),
                          chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]), threads=THREADS, date=time.strftime("%Y-%m-%d")))
+        worker.process.kill()
     table = pd.DataFrame(rows)
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "training_speed.csv", index=False)
