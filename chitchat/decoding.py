@@ -70,7 +70,7 @@ class DecodeConfig:
             if not ok:
                 raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #5c75a05f
+# %% ../nbs/03_decoding.ipynb #e90317dc
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -169,7 +169,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #575a6db1
+# %% ../nbs/03_decoding.ipynb #5900c59f
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -195,7 +195,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #3a19b0fd
+# %% ../nbs/03_decoding.ipynb #626ca92d
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -217,7 +217,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #cda21e23
+# %% ../nbs/03_decoding.ipynb #c89d647e
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -261,7 +261,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #2aca05a5
+# %% ../nbs/03_decoding.ipynb #74f667c8
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -299,7 +299,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #843c0178
+# %% ../nbs/03_decoding.ipynb #da0b9db6
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -418,7 +418,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #8e145d94
+# %% ../nbs/03_decoding.ipynb #37905e44
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -496,7 +496,7 @@ def beam_search(
         last = last.view(-1, K)[still].flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #b7e94299
+# %% ../nbs/03_decoding.ipynb #1e5909f1
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -544,7 +544,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #ccd946a4
+# %% ../nbs/03_decoding.ipynb #b938b14f
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -588,7 +588,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #7338ee1e
+# %% ../nbs/03_decoding.ipynb #ff68a120
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -610,6 +610,8 @@ def quick(
         return model
     fast, dtype = copy.deepcopy(model).eval().requires_grad_(False), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     for parent in list(fast.modules()):
+        if hasattr(parent, "fused"):
+            parent.fused = True  # attention in the library's one kernel
         for name, child in parent.named_children():
             if (layer := _quick_layer(child, dtype)) is not None:
                 setattr(parent, name, layer)
@@ -617,7 +619,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #69bde5a4
+# %% ../nbs/03_decoding.ipynb #d4efe8d9
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -686,7 +688,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #2871e402
+# %% ../nbs/03_decoding.ipynb #6482b707
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -717,7 +719,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #3e8254ea
+# %% ../nbs/03_decoding.ipynb #3cfb34b4
 DECODING = "decoding.json"
 
 
@@ -827,7 +829,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #6f30975b
+# %% ../nbs/03_decoding.ipynb #02bc2713
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -845,7 +847,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #bce37f4f
+# %% ../nbs/03_decoding.ipynb #b59faa31
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -864,7 +866,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #da5d3a29
+# %% ../nbs/03_decoding.ipynb #73d5f478
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
