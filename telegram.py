@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 
-NO_LIBRARY = 'the library python-telegram-bot is not installed: pip install "python-telegram-bot>=22"'
+NO_LIBRARY = 'the library python-telegram-bot is not installed: pip install "python-telegram-bot[rate-limiter,webhooks]>=22"'
 
 
 def step_aside():
@@ -27,14 +27,24 @@ def step_aside():
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         prog="telegram.py", description="Serve a trained checkpoint as a Telegram bot.",
-        epilog="The token of the bot, from @BotFather, is read from the environment variable TELEGRAM_TOKEN.")
-    parser.add_argument("--checkpoint", metavar="FOLDER", help="folder written by chitchat_train")
-    parser.add_argument("--base_url", metavar="URL", help="a Bot API server of your own (default: Telegram's)")
-    parser.add_argument("--log_texts", action="store_true", help="log questions and answers (default: neither)")
-    parser.add_argument("--version", action="store_true", help="show the versions and stop")
+        epilog="The token of the bot, from @BotFather, is read from the environment variable TELEGRAM_TOKEN, "
+               "or from the file that TELEGRAM_TOKEN_FILE names.")
+    add = parser.add_argument
+    add("--checkpoint", metavar="FOLDER", help="folder written by chitchat_train")
+    add("--state", metavar="FILE", help="file for what chats have chosen (default: FOLDER.bot.json)")
+    add("--base_url", metavar="URL", help="a Bot API server of your own (default: Telegram's)")
+    add("--webhook", metavar="URL", help="public https address for Telegram to call (default: the bot asks for updates)")
+    add("--listen", metavar="HOST:PORT", help="where calls to that address arrive (default: 127.0.0.1:8443)")
+    add("--admin", metavar="ID", type=int, help="Telegram id of the person who may ask for /stats")
+    add("--clean", choices=("groups", "always", "never"), help="where obscene answers are held back (default: groups)")
+    add("--rate", metavar="N", type=float, help="messages a second that Telegram takes, 0 = any number (default: 30)")
+    add("--log_texts", action="store_true", help="log questions and answers (default: neither)")
+    add("--version", action="store_true", help="show the versions and stop")
     args = parser.parse_args(argv)
     if not (args.checkpoint or args.version):
         parser.error("--checkpoint FOLDER is needed")
+    if args.checkpoint and args.state is None:
+        args.state = f"{args.checkpoint.rstrip('/')}.bot.json"
     return args
 
 
