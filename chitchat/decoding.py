@@ -70,7 +70,7 @@ class DecodeConfig:
             if not ok:
                 raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #e90317dc
+# %% ../nbs/03_decoding.ipynb #377f7d77
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -134,7 +134,7 @@ class Stepper:
         "Feed the last token of each hypothesis."
         again = last.repeat(len(self.weights)) if len(self.weights) > 1 else last
         logits, self.state = self.model.decode(again.unsqueeze(1), self.memory, self.state)
-        logp = logits[:, -1].float().log_softmax(-1)
+        logp = logits[:, -1].log_softmax(-1, dtype=torch.float32)
         if self.weights == [1.0]:
             return logp, logp
         own, *others = logp.chunk(len(self.weights))
@@ -155,11 +155,12 @@ def ban(tokens: Sequence[int]) -> Rule:
 
 def length(least: int, most: int) -> Rule:
     "No end before `least` tokens, no token after `most`."
+    early = ban([EOS])
+
     def rule(scores, prefix):
-        t, end = prefix.shape[1], torch.tensor([EOS], device=scores.device)
-        if t >= most:
-            return torch.full_like(scores, -torch.inf).index_copy_(1, end, scores[:, EOS:EOS + 1])
-        return scores.index_fill(1, end, -torch.inf) if t < least else scores
+        if prefix.shape[1] >= most:
+            return torch.full_like(scores, -torch.inf).index_copy_(1, torch.tensor([EOS], device=scores.device), scores[:, EOS:EOS + 1])
+        return early(scores, prefix) if prefix.shape[1] < least else scores
     return rule
 
 
@@ -169,7 +170,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #5900c59f
+# %% ../nbs/03_decoding.ipynb #7834d900
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -195,7 +196,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #626ca92d
+# %% ../nbs/03_decoding.ipynb #dea44714
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -217,7 +218,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #c89d647e
+# %% ../nbs/03_decoding.ipynb #6ddaa358
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -261,7 +262,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #74f667c8
+# %% ../nbs/03_decoding.ipynb #47804956
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -299,7 +300,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #da0b9db6
+# %% ../nbs/03_decoding.ipynb #7cfb1e79
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -418,7 +419,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #37905e44
+# %% ../nbs/03_decoding.ipynb #71754f8b
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -496,7 +497,7 @@ def beam_search(
         last = last.view(-1, K)[still].flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #1e5909f1
+# %% ../nbs/03_decoding.ipynb #a3dfdc4e
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -508,7 +509,7 @@ def answer_logp(
     for rows in torch.tensor(sorted(range(len(answers)), key=lambda i: len(answers[i])), dtype=torch.long).split(64):  # of similar length
         tgt = pad_rows([[BOS, *answers[i], EOS] for i in rows.tolist()]).to(device)
         some = memory.select(of[rows].to(device))
-        logp = model.decode(tgt[:, :-1], some, some.init)[0].float().log_softmax(-1).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
+        logp = model.decode(tgt[:, :-1], some, some.init)[0].log_softmax(-1, dtype=torch.float32).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
         out[rows] = (logp * (tgt[:, 1:] != PAD)).sum(1).cpu()
     return out
 
@@ -544,20 +545,20 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #b938b14f
+# %% ../nbs/03_decoding.ipynb #3e76e966
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32):
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32, out: torch.dtype | None = None):
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.out = dtype, out
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
         self.bias = None if bias is None else bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dtype == x.dtype:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(x.dtype)
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(self.out or x.dtype)
 
 
 class QuickLSTM(nn.Module):
@@ -588,7 +589,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #ff68a120
+# %% ../nbs/03_decoding.ipynb #2905435f
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -616,10 +617,10 @@ def quick(
             if (layer := _quick_layer(child, dtype)) is not None:
                 setattr(parent, name, layer)
     if isinstance(fast, Seq2Seq):
-        fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype)  # instead of the method
+        fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #d4efe8d9
+# %% ../nbs/03_decoding.ipynb #33e4a4b9
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -688,7 +689,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #6482b707
+# %% ../nbs/03_decoding.ipynb #ac62e4f7
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -719,7 +720,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #3cfb34b4
+# %% ../nbs/03_decoding.ipynb #28c7a2d2
 DECODING = "decoding.json"
 
 
@@ -829,7 +830,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #02bc2713
+# %% ../nbs/03_decoding.ipynb #498d9690
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -847,7 +848,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #b59faa31
+# %% ../nbs/03_decoding.ipynb #943c5716
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -866,7 +867,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #73d5f478
+# %% ../nbs/03_decoding.ipynb #24d6b65b
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
