@@ -70,7 +70,7 @@ class DecodeConfig:
             if not ok:
                 raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #6da0f59e
+# %% ../nbs/03_decoding.ipynb #74517031
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -170,7 +170,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #83b56693
+# %% ../nbs/03_decoding.ipynb #2172890d
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -196,7 +196,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #31e91e41
+# %% ../nbs/03_decoding.ipynb #405294a2
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -218,7 +218,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #505becb6
+# %% ../nbs/03_decoding.ipynb #a8cc585e
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -262,7 +262,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #a3129fdc
+# %% ../nbs/03_decoding.ipynb #7fd7aaae
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -300,7 +300,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #c795f0fc
+# %% ../nbs/03_decoding.ipynb #85798f7f
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -419,7 +419,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #3c135491
+# %% ../nbs/03_decoding.ipynb #aa26dc33
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -497,7 +497,7 @@ def beam_search(
         last = last.view(-1, K)[still].flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #5d9d7f68
+# %% ../nbs/03_decoding.ipynb #9436a791
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -545,7 +545,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #264a0b99
+# %% ../nbs/03_decoding.ipynb #89740657
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -589,7 +589,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #322fe0db
+# %% ../nbs/03_decoding.ipynb #3ec9be86
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -620,7 +620,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #ac0547e2
+# %% ../nbs/03_decoding.ipynb #cbbd8745
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -689,7 +689,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #14b23a88
+# %% ../nbs/03_decoding.ipynb #04a3534a
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -720,7 +720,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #20f45281
+# %% ../nbs/03_decoding.ipynb #dd3e65b4
 DECODING = "decoding.json"
 
 
@@ -830,7 +830,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #225d6a0f
+# %% ../nbs/03_decoding.ipynb #57d518d6
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -848,7 +848,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #3812cb47
+# %% ../nbs/03_decoding.ipynb #6a935d6d
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -867,7 +867,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #4fcf5650
+# %% ../nbs/03_decoding.ipynb #e67d7a23
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
