@@ -70,7 +70,7 @@ class DecodeConfig:
             if not ok:
                 raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #74517031
+# %% ../nbs/03_decoding.ipynb #ad10f53a
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -170,7 +170,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #2172890d
+# %% ../nbs/03_decoding.ipynb #49d6b9ac
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -196,7 +196,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #405294a2
+# %% ../nbs/03_decoding.ipynb #4f203f24
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -218,7 +218,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #a8cc585e
+# %% ../nbs/03_decoding.ipynb #7811b12e
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -262,7 +262,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #7fd7aaae
+# %% ../nbs/03_decoding.ipynb #596ee403
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -300,7 +300,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #85798f7f
+# %% ../nbs/03_decoding.ipynb #870bbc3d
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -419,7 +419,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #aa26dc33
+# %% ../nbs/03_decoding.ipynb #2388bfd4
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -451,6 +451,47 @@ def going_on(ends: Tensor, k: int, groups: int) -> Tensor:  # (B, 2K) bool → (
     return (first + 2 * k * torch.arange(groups, device=ends.device).unsqueeze(1)).flatten(1)
 
 # %% ../nbs/03_decoding.ipynb #e772a426
+@dataclass
+class _Beams:
+    "The running hypotheses of all questions that are still in the batch."
+    cfg: DecodeConfig
+    rows: Tensor   # (B,) which question of the whole batch each is
+    score: Tensor  # (B, K), -inf = none
+    logp: Tensor   # (B, K)
+    ids: Tensor    # (B, K, T)
+    done: Tensor   # (B,) bool
+    pool: _Pool
+
+    @classmethod
+    def start(cls, n: int, cfg: DecodeConfig, device) -> "_Beams":
+        score = torch.full((n, cfg.beams), -torch.inf, device=device)
+        pool = _Pool(score, torch.zeros_like(score), torch.zeros_like(score, dtype=torch.long), torch.full((n, cfg.beams, cfg.max_len + 1), PAD, device=device))
+        score = score.clone()
+        score[:, ::cfg.beams // cfg.groups] = 0.0  # one beginning a group
+        return cls(cfg, torch.arange(n), score, pool.logp, pool.ids, torch.zeros(n, dtype=torch.bool, device=device), pool)
+
+    def advance(self, scores: Tensor, own: Tensor, t: int) -> tuple[Tensor, Tensor]:  # (B·K, V) twice → rows to go on from, tokens; (B, K)
+        "One more token for each; those that end compete for the pool."
+        cfg, (B, K, T), k = self.cfg, self.ids.shape, self.cfg.beams // self.cfg.groups
+        beam, token, total, ends = extend(scores.unflatten(0, (-1, K)), self.score, cfg)
+        logp = self.logp.gather(1, beam) + own.unflatten(0, (-1, K)).flatten(1).gather(1, beam * own.shape[-1] + token)
+        ids = self.ids.gather(1, beam.unsqueeze(-1).expand(-1, -1, T))
+        among_first = torch.arange(2 * K, device=ends.device) % (2 * k) < k
+        won = torch.where(ends & among_first & ~self.done.unsqueeze(1), total / (t + 1) ** cfg.alpha, -torch.inf)
+        self.pool = self.pool.add(won, logp, torch.full_like(beam, t), ids)
+        on = going_on(ends, k, cfg.groups)
+        self.score, self.logp, beam, token = (x.gather(1, on) for x in (total.masked_fill(ends, -torch.inf), logp, beam, token))
+        self.ids = ids.gather(1, on.unsqueeze(-1).expand(-1, -1, T))
+        self.ids[..., t] = token
+        best = self.score.amax(1)
+        self.done = self.done | (best == -torch.inf) | (self.pool.score[:, -1] >= best / T ** cfg.alpha)
+        return beam + K * torch.arange(B, device=beam.device).unsqueeze(1), token
+
+    def select(self, idx: Tensor) -> None:
+        self.rows, self.pool = self.rows[idx.cpu()], self.pool.select(idx)
+        self.score, self.logp, self.ids, self.done = self.score[idx], self.logp[idx], self.ids[idx], self.done[idx]
+
+# %% ../nbs/03_decoding.ipynb #a19d49e8
 def beam_search(
     model: Seq2Seq,
     src: Tensor,         # (B, S)
@@ -459,45 +500,29 @@ def beam_search(
     marks: Tensor | None = None,  # (V,) see `marks_of`
 ) -> list[list[Hypothesis]]:  # at most `beams` a question, best first
     "Beam search; a question that is done is frozen and leaves the batch."
-    n, K, device, rules, T = len(src), cfg.beams, src.device, rules_of(cfg, marks), cfg.max_len + 1
-    found, step, k = [[] for _ in range(n)], Stepper(model, src, cat, cfg), cfg.beams // cfg.groups
-    step.expand(K)
-    rows, done, last = torch.arange(n), torch.zeros(n, dtype=torch.bool, device=device), torch.full((n * K,), BOS, device=device)
-    score = torch.full((n, K), -torch.inf, device=device)
-    score[:, ::k] = 0.0  # one beginning a group
-    logp, ids = torch.zeros_like(score), torch.full((n, K, T), PAD, device=device)
-    pool = _Pool(torch.full_like(score, -torch.inf), torch.zeros_like(score), torch.zeros_like(ids[..., 0]), ids)
-    first_k = (torch.arange(2 * K, device=device) % (2 * k) < k).unsqueeze(0)
-    for t in range(T if n else 0):
+    n, rules, step = len(src), rules_of(cfg, marks), Stepper(model, src, cat, cfg)
+    step.expand(cfg.beams)
+    found, beams = [[] for _ in range(n)], _Beams.start(n, cfg, src.device)
+    last = torch.full((n * cfg.beams,), BOS, device=src.device)
+    for t in range(cfg.max_len + 1 if n else 0):
         scores, own = step(last)
-        scores = allowed(scores, ids.flatten(0, 1)[:, :t], rules).unflatten(0, (-1, K))
-        beam, token, total, ends = extend(scores, score, cfg)
-        lp = logp.gather(1, beam) + own.unflatten(0, (-1, K)).flatten(1).gather(1, beam * own.shape[-1] + token)
-        past = ids.gather(1, beam.unsqueeze(-1).expand(-1, -1, T))
-        finished = torch.where(ends & first_k & ~done.unsqueeze(1), total / (t + 1) ** cfg.alpha, -torch.inf)
-        pool = pool.add(finished, lp, torch.full_like(beam, t), past)
-        on = going_on(ends, k, cfg.groups)
-        score, logp, beam, last = (x.gather(1, on) for x in (total.masked_fill(ends, -torch.inf), lp, beam, token))
-        ids = past.gather(1, on.unsqueeze(-1).expand(-1, -1, T))
-        ids[..., t] = last
-        best = score.amax(1)
-        done |= (best == -torch.inf) | (pool.score[:, -1] >= best / T ** cfg.alpha)
-        order = (beam + K * torch.arange(len(beam), device=device).unsqueeze(1)).flatten()
-        last, over = last.flatten(), done.tolist()
+        order, last = beams.advance(allowed(scores, beams.ids.flatten(0, 1)[:, :t], rules), own, t)
+        over = beams.done.tolist()
         if 4 * sum(over) < len(over):
-            step.reorder(order)
-            continue
-        for i in (i for i, x in enumerate(over) if x):
-            found[rows[i]] = pool.hypotheses(i)
-        if all(over):
-            break
-        still = (~done).nonzero()[:, 0]
-        rows, score, logp, ids, done, pool = rows[still.cpu()], score[still], logp[still], ids[still], done[still], pool.select(still)
-        step.keep(order.view(-1, K)[still].flatten())
-        last = last.view(-1, K)[still].flatten()
+            step.reorder(order.flatten())
+        else:
+            for i in (i for i, x in enumerate(over) if x):
+                found[beams.rows[i]] = beams.pool.hypotheses(i)
+            if all(over):
+                break
+            still = (~beams.done).nonzero()[:, 0]
+            beams.select(still)
+            step.keep(order[still].flatten())
+            last = last[still]
+        last = last.flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #9436a791
+# %% ../nbs/03_decoding.ipynb #64e37d3c
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -545,7 +570,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #89740657
+# %% ../nbs/03_decoding.ipynb #ea615fcc
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -589,7 +614,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #3ec9be86
+# %% ../nbs/03_decoding.ipynb #dd807915
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -620,7 +645,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #cbbd8745
+# %% ../nbs/03_decoding.ipynb #c757a0ef
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -689,7 +714,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #04a3534a
+# %% ../nbs/03_decoding.ipynb #6d2da06e
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -720,7 +745,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #dd3e65b4
+# %% ../nbs/03_decoding.ipynb #715da47b
 DECODING = "decoding.json"
 
 
@@ -830,7 +855,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #57d518d6
+# %% ../nbs/03_decoding.ipynb #f9412ddf
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -848,7 +873,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #6a935d6d
+# %% ../nbs/03_decoding.ipynb #ca193b39
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -867,7 +892,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #e67d7a23
+# %% ../nbs/03_decoding.ipynb #edca10c3
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
