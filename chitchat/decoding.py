@@ -7,10 +7,11 @@ __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'CA
            'Stepper', 'ban', 'length', 'repetition_penalty', 'without_marks', 'no_repeat_ngram', 'marks_of',
            'no_punctuation_run', 'rules_of', 'allowed', 'shaped', 'nucleus', 'argmax', 'draw', 'outside', 'choose',
            'Hypothesis', 'seeds_of', 'uniforms', 'decode_left_to_right', 'best_candidates', 'extend', 'going_on',
-           'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm', 'quick',
-           'readable', 'Answer', 'Responder', 'hypotheses', 'save_decoding', 'load_decoding', 'side_by_side',
-           'coloured', 'words_of', 'answer_stats', 'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding',
-           'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers', 'demo_main']
+           'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm',
+           'QuickDecoderLayer', 'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'save_decoding',
+           'load_decoding', 'side_by_side', 'coloured', 'words_of', 'answer_stats', 'NaiveBayes', 'relevance',
+           'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers',
+           'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, json, math, re, shutil, sys, textwrap
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from .data import (BOS, EOS, PAD, UNK, CategoryVocab, ChitchatError, DataConfig, Tokenizer, clean_text,
                            data_path, input_error, load_corpus, pad_rows, progress)
-from .models import LayerNorm, Memory, Seq2Seq, count_parameters, reorder_state
+from .models import DecoderLayer, LayerNorm, Memory, Seq2Seq, append, count_parameters, reorder_state
 from .train import VOCAB_SIZES, TrainConfig, command, fit, load_checkpoint, new_model, save_checkpoint, train_preset, write_atomic
 
 # %% ../nbs/03_decoding.ipynb #a3774c3d
@@ -70,7 +71,7 @@ class DecodeConfig:
             if not ok:
                 raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #ad10f53a
+# %% ../nbs/03_decoding.ipynb #1ec5f421
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -170,7 +171,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #49d6b9ac
+# %% ../nbs/03_decoding.ipynb #85773bf9
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -196,7 +197,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #4f203f24
+# %% ../nbs/03_decoding.ipynb #4472bab5
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -218,7 +219,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #7811b12e
+# %% ../nbs/03_decoding.ipynb #53973857
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -262,7 +263,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #596ee403
+# %% ../nbs/03_decoding.ipynb #d0cc5406
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -300,7 +301,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #870bbc3d
+# %% ../nbs/03_decoding.ipynb #dee03832
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -419,7 +420,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #2388bfd4
+# %% ../nbs/03_decoding.ipynb #19a525f0
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -491,7 +492,7 @@ class _Beams:
         self.rows, self.pool = self.rows[idx.cpu()], self.pool.select(idx)
         self.score, self.logp, self.ids, self.done = self.score[idx], self.logp[idx], self.ids[idx], self.done[idx]
 
-# %% ../nbs/03_decoding.ipynb #a19d49e8
+# %% ../nbs/03_decoding.ipynb #d891184c
 def beam_search(
     model: Seq2Seq,
     src: Tensor,         # (B, S)
@@ -522,7 +523,7 @@ def beam_search(
         last = last.flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #64e37d3c
+# %% ../nbs/03_decoding.ipynb #547448b0
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -570,7 +571,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #ea615fcc
+# %% ../nbs/03_decoding.ipynb #eb921f39
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -614,7 +615,33 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #dd807915
+# %% ../nbs/03_decoding.ipynb #4e93d7b6
+class QuickDecoderLayer(nn.Module):
+    "A Transformer's `DecoderLayer` with fewer operations: one product for queries, keys and values, the library's kernels for the rest."
+
+    def __init__(self, layer: DecoderLayer, dtype: torch.dtype):
+        super().__init__()
+        pack = lambda m: QuickLinear(m.weight, m.bias, dtype)
+        self.heads = layer.own.n_heads
+        self.qkv = QuickLinear(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, dtype)
+        self.own_out, self.cross_q, self.cross_out = pack(layer.own.out), pack(layer.cross.q), pack(layer.cross.out)
+        self.up, self.down = pack(layer.ff.up), pack(layer.ff.down)
+        self.norms = nn.ModuleList(QuickNorm(n) for n in (layer.norm1, layer.norm2, layer.norm3))
+        self.cross = layer.cross  # projects the question, once
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal, visible, weights=None):
+        n, t, d = x.shape
+        heads = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).transpose(1, 3)  # (N, H, 3, T, D/H)
+        qk = F.rms_norm(heads[:, :, :2], heads.shape[-1:], eps=1e-6)
+        past = append(past[0], qk[:, :, 1]), append(past[1], heads[:, :, 2])
+        y = F.scaled_dot_product_attention(qk[:, :, 0], *past, attn_mask=causal)
+        x = x + self.own_out(y.transpose(1, 2).reshape(n, t, d))
+        q = self.cross_q(self.norms[1](x)).view(n, t, self.heads, -1).transpose(1, 2)
+        y = F.scaled_dot_product_attention(F.rms_norm(q, q.shape[-1:], eps=1e-6), *question, attn_mask=visible)
+        x = x + self.cross_out(y.transpose(1, 2).reshape(n, t, d))
+        return x + self.down(F.relu(self.up(self.norms[2](x))).square()), past
+
+# %% ../nbs/03_decoding.ipynb #4068a216
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -623,6 +650,8 @@ def _quick_layer(m: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         return QuickLinear(m.weight, m.bias, dtype)
     if type(m) is nn.LSTM and not m.bidirectional and m.num_layers == 1 and m.batch_first:
         return QuickLSTM(m, dtype)
+    if type(m) is DecoderLayer and m.own.normed and m.cross.normed:
+        return QuickDecoderLayer(m, dtype)
     return QuickNorm(m) if type(m) is LayerNorm else None
 
 
@@ -645,7 +674,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #c757a0ef
+# %% ../nbs/03_decoding.ipynb #674bef32
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -714,7 +743,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #6d2da06e
+# %% ../nbs/03_decoding.ipynb #2be0a6c2
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -745,7 +774,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #715da47b
+# %% ../nbs/03_decoding.ipynb #4f0bb869
 DECODING = "decoding.json"
 
 
@@ -855,7 +884,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #f9412ddf
+# %% ../nbs/03_decoding.ipynb #b2804a03
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -873,7 +902,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #ca193b39
+# %% ../nbs/03_decoding.ipynb #fe2d1717
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -892,7 +921,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #edca10c3
+# %% ../nbs/03_decoding.ipynb #386b374b
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
