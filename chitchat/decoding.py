@@ -67,11 +67,23 @@ class DecodeConfig:
         for name in ("seed", "banned"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, ok, what in _possible(self):
-            if not ok:
-                raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
+        for check in (_kinds, _possible):
+            for name, ok, what in check(self):
+                if not ok:
+                    raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #ad5a1a07
+# %% ../nbs/03_decoding.ipynb #f600c365
+def _kinds(c: DecodeConfig) -> list[tuple[str, bool, str]]:
+    "Which fields are whole numbers, and which are numbers."
+    whole = ("max_len", "min_len", "no_repeat", "max_marks", "n_best", "beams", "groups", "top_k", "candidates")
+    number = ("rep_penalty", "guidance", "floor", "alpha", "diversity", "temperature", "min_p", "top_p", "antilm")
+    seeds = c.seed if isinstance(c.seed, tuple) else (c.seed or 0,)
+    return [*((n, type(getattr(c, n)) is int, "it must be a whole number") for n in whole),
+            *((n, isinstance(getattr(c, n), (int, float)), "it must be a number") for n in number),
+            ("category_guidance", c.category_guidance is None or isinstance(c.category_guidance, (int, float)), "it must be a number or None"),
+            ("seed", all(isinstance(s, int) for s in seeds), "it must be a whole number, one for each question, or None")]
+
+
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -171,7 +183,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #7d5651d1
+# %% ../nbs/03_decoding.ipynb #04ddbb7e
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -197,7 +209,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #3f84af74
+# %% ../nbs/03_decoding.ipynb #85e7a042
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -219,7 +231,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #66079373
+# %% ../nbs/03_decoding.ipynb #0acebdc4
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -263,7 +275,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #37d11fd2
+# %% ../nbs/03_decoding.ipynb #173dbbf5
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -301,7 +313,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #64bd6689
+# %% ../nbs/03_decoding.ipynb #548e70c4
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -420,7 +432,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #986ce951
+# %% ../nbs/03_decoding.ipynb #c4cca484
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -492,7 +504,7 @@ class _Beams:
         self.rows, self.pool = self.rows[idx.cpu()], self.pool.select(idx)
         self.score, self.logp, self.ids, self.done = self.score[idx], self.logp[idx], self.ids[idx], self.done[idx]
 
-# %% ../nbs/03_decoding.ipynb #c1c8e04a
+# %% ../nbs/03_decoding.ipynb #395ef8f4
 def beam_search(
     model: Seq2Seq,
     src: Tensor,         # (B, S)
@@ -523,7 +535,7 @@ def beam_search(
         last = last.flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #14bb8d08
+# %% ../nbs/03_decoding.ipynb #b63d9a25
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -571,7 +583,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #e685ddbf
+# %% ../nbs/03_decoding.ipynb #b8ec2487
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -615,7 +627,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #b6e43807
+# %% ../nbs/03_decoding.ipynb #1eb1c9cf
 class QuickDecoderLayer(nn.Module):
     "A Transformer's `DecoderLayer` with fewer operations: one product for queries, keys and values, the library's kernels for the rest."
 
@@ -641,7 +653,7 @@ class QuickDecoderLayer(nn.Module):
         x = x + self.cross_out(y.transpose(1, 2).reshape(n, t, d))
         return x + self.down(F.relu(self.up(self.norms[2](x))).square()), past
 
-# %% ../nbs/03_decoding.ipynb #2f56ef10
+# %% ../nbs/03_decoding.ipynb #02484b84
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -674,7 +686,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #3b8a0440
+# %% ../nbs/03_decoding.ipynb #2bef98a0
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -743,7 +755,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #cae66347
+# %% ../nbs/03_decoding.ipynb #3c77c9dd
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -774,7 +786,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #71884373
+# %% ../nbs/03_decoding.ipynb #dacc4f84
 DECODING = "decoding.json"
 
 
@@ -884,7 +896,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #2672f5ce
+# %% ../nbs/03_decoding.ipynb #49ee4287
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -902,7 +914,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #0f0d3441
+# %% ../nbs/03_decoding.ipynb #846672b9
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -921,7 +933,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #b7351ae9
+# %% ../nbs/03_decoding.ipynb #7f969ce8
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
