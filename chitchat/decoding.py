@@ -72,7 +72,7 @@ class DecodeConfig:
                 if not ok:
                     raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #f600c365
+# %% ../nbs/03_decoding.ipynb #cf7880c3
 def _kinds(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "Which fields are whole numbers, and which are numbers."
     whole = ("max_len", "min_len", "no_repeat", "max_marks", "n_best", "beams", "groups", "top_k", "candidates")
@@ -183,7 +183,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #04ddbb7e
+# %% ../nbs/03_decoding.ipynb #1b6b5285
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -209,7 +209,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #85e7a042
+# %% ../nbs/03_decoding.ipynb #f96c6b29
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -231,7 +231,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #0acebdc4
+# %% ../nbs/03_decoding.ipynb #50132be6
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -275,7 +275,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #173dbbf5
+# %% ../nbs/03_decoding.ipynb #aa448ce4
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -313,7 +313,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #548e70c4
+# %% ../nbs/03_decoding.ipynb #3d398c8d
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -432,7 +432,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #c4cca484
+# %% ../nbs/03_decoding.ipynb #413257bb
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -504,7 +504,7 @@ class _Beams:
         self.rows, self.pool = self.rows[idx.cpu()], self.pool.select(idx)
         self.score, self.logp, self.ids, self.done = self.score[idx], self.logp[idx], self.ids[idx], self.done[idx]
 
-# %% ../nbs/03_decoding.ipynb #395ef8f4
+# %% ../nbs/03_decoding.ipynb #4623b6ef
 def beam_search(
     model: Seq2Seq,
     src: Tensor,         # (B, S)
@@ -535,7 +535,7 @@ def beam_search(
         last = last.flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #b63d9a25
+# %% ../nbs/03_decoding.ipynb #f2cbacdc
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -583,7 +583,7 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #b8ec2487
+# %% ../nbs/03_decoding.ipynb #963dde13
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
@@ -627,7 +627,7 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #1eb1c9cf
+# %% ../nbs/03_decoding.ipynb #046264e7
 class QuickDecoderLayer(nn.Module):
     "A Transformer's `DecoderLayer` with fewer operations: one product for queries, keys and values, the library's kernels for the rest."
 
@@ -653,7 +653,7 @@ class QuickDecoderLayer(nn.Module):
         x = x + self.cross_out(y.transpose(1, 2).reshape(n, t, d))
         return x + self.down(F.relu(self.up(self.norms[2](x))).square()), past
 
-# %% ../nbs/03_decoding.ipynb #02484b84
+# %% ../nbs/03_decoding.ipynb #cab0c2d4
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -686,7 +686,7 @@ def quick(
         fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #2bef98a0
+# %% ../nbs/03_decoding.ipynb #aa991004
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -710,7 +710,7 @@ class Answer:
     logp: float   # by the model itself, with the end, in nats
     score: float  # what the method went by
 
-
+# %% ../nbs/03_decoding.ipynb #284ce067
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -755,7 +755,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #3c77c9dd
+# %% ../nbs/03_decoding.ipynb #20f53543
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -786,7 +786,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #dacc4f84
+# %% ../nbs/03_decoding.ipynb #d84eced5
 DECODING = "decoding.json"
 
 
@@ -896,7 +896,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #49ee4287
+# %% ../nbs/03_decoding.ipynb #12cd9c5b
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -914,7 +914,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #846672b9
+# %% ../nbs/03_decoding.ipynb #fff92deb
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -933,7 +933,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #7f969ce8
+# %% ../nbs/03_decoding.ipynb #37d256aa
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category
