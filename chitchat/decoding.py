@@ -7,10 +7,11 @@ __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'CA
            'Stepper', 'ban', 'length', 'repetition_penalty', 'without_marks', 'no_repeat_ngram', 'marks_of',
            'no_punctuation_run', 'rules_of', 'allowed', 'shaped', 'nucleus', 'argmax', 'draw', 'outside', 'choose',
            'Hypothesis', 'seeds_of', 'uniforms', 'decode_left_to_right', 'best_candidates', 'extend', 'going_on',
-           'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm', 'quick',
-           'readable', 'Answer', 'Responder', 'hypotheses', 'save_decoding', 'load_decoding', 'side_by_side',
-           'coloured', 'words_of', 'answer_stats', 'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding',
-           'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers', 'demo_main']
+           'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm',
+           'QuickDecoderLayer', 'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'save_decoding',
+           'load_decoding', 'side_by_side', 'coloured', 'words_of', 'answer_stats', 'NaiveBayes', 'relevance',
+           'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers',
+           'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, json, math, re, shutil, sys, textwrap
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from .data import (BOS, EOS, PAD, UNK, CategoryVocab, ChitchatError, DataConfig, Tokenizer, clean_text,
                            data_path, input_error, load_corpus, pad_rows, progress)
-from .models import LayerNorm, Memory, Seq2Seq, count_parameters, reorder_state
+from .models import DecoderLayer, LayerNorm, Memory, Seq2Seq, append, count_parameters, reorder_state
 from .train import VOCAB_SIZES, TrainConfig, command, fit, load_checkpoint, new_model, save_checkpoint, train_preset, write_atomic
 
 # %% ../nbs/03_decoding.ipynb #a3774c3d
@@ -59,18 +60,30 @@ class DecodeConfig:
     top_p: float = 0.9        # sampling: smallest set of tokens with this much probability
     seed: int | tuple[int, ...] | None = None  # sampling: a seed gives its text, one for all questions or one each; None = another text each time
     candidates: int = 8       # rerank: samples a question
-    antilm: float = 0.5       # rerank: score = (log p(a|q) - antilm · log p(a)) / length
+    antilm: float = 1.0       # rerank: score = (log p(a|q) - antilm · log p(a)) / length
     capital: bool = False     # first letter of a sentence, once ids are text
 
     def __post_init__(self):
         for name in ("seed", "banned"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, ok, what in _possible(self):
-            if not ok:
-                raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
+        for check in (_kinds, _possible):
+            for name, ok, what in check(self):
+                if not ok:
+                    raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
 
-# %% ../nbs/03_decoding.ipynb #5c75a05f
+# %% ../nbs/03_decoding.ipynb #cf7880c3
+def _kinds(c: DecodeConfig) -> list[tuple[str, bool, str]]:
+    "Which fields are whole numbers, and which are numbers."
+    whole = ("max_len", "min_len", "no_repeat", "max_marks", "n_best", "beams", "groups", "top_k", "candidates")
+    number = ("rep_penalty", "guidance", "floor", "alpha", "diversity", "temperature", "min_p", "top_p", "antilm")
+    seeds = c.seed if isinstance(c.seed, tuple) else (c.seed or 0,)
+    return [*((n, type(getattr(c, n)) is int, "it must be a whole number") for n in whole),
+            *((n, isinstance(getattr(c, n), (int, float)), "it must be a number") for n in number),
+            ("category_guidance", c.category_guidance is None or isinstance(c.category_guidance, (int, float)), "it must be a number or None"),
+            ("seed", all(isinstance(s, int) for s in seeds), "it must be a whole number, one for each question, or None")]
+
+
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -134,7 +147,7 @@ class Stepper:
         "Feed the last token of each hypothesis."
         again = last.repeat(len(self.weights)) if len(self.weights) > 1 else last
         logits, self.state = self.model.decode(again.unsqueeze(1), self.memory, self.state)
-        logp = logits[:, -1].float().log_softmax(-1)
+        logp = logits[:, -1].log_softmax(-1, dtype=torch.float32)
         if self.weights == [1.0]:
             return logp, logp
         own, *others = logp.chunk(len(self.weights))
@@ -155,11 +168,12 @@ def ban(tokens: Sequence[int]) -> Rule:
 
 def length(least: int, most: int) -> Rule:
     "No end before `least` tokens, no token after `most`."
+    early = ban([EOS])
+
     def rule(scores, prefix):
-        t, end = prefix.shape[1], torch.tensor([EOS], device=scores.device)
-        if t >= most:
-            return torch.full_like(scores, -torch.inf).index_copy_(1, end, scores[:, EOS:EOS + 1])
-        return scores.index_fill(1, end, -torch.inf) if t < least else scores
+        if prefix.shape[1] >= most:
+            return torch.full_like(scores, -torch.inf).index_copy_(1, torch.tensor([EOS], device=scores.device), scores[:, EOS:EOS + 1])
+        return early(scores, prefix) if prefix.shape[1] < least else scores
     return rule
 
 
@@ -169,7 +183,7 @@ def repetition_penalty(penalty: float) -> Rule:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #575a6db1
+# %% ../nbs/03_decoding.ipynb #1b6b5285
 def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     "Word tokens moved to the right; -1 for each mark before them."
     at = torch.arange(prefix.shape[1], device=prefix.device)
@@ -195,7 +209,7 @@ def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
         return scores.index_put((row, seen[row, at + n - 1]), scores.new_tensor(-torch.inf)) if len(row) else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #3a19b0fd
+# %% ../nbs/03_decoding.ipynb #f96c6b29
 def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     "How many punctuation marks a token is; 0 for words, -1 for a mere space."
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
@@ -217,7 +231,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
         return scores.masked_fill((marks > 0) & (run.unsqueeze(1) + marks > most), -torch.inf)
     return rule
 
-# %% ../nbs/03_decoding.ipynb #cda21e23
+# %% ../nbs/03_decoding.ipynb #50132be6
 def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
@@ -261,7 +275,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #2aca05a5
+# %% ../nbs/03_decoding.ipynb #aa448ce4
 ATTEMPTS = 4  # draws before a row is sorted
 
 
@@ -299,7 +313,7 @@ def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) �
     own = probs.gather(1, token.unsqueeze(1))
     return F.threshold(probs / own, 1.0, 0.0).sum(-1) * own[:, 0] >= p
 
-# %% ../nbs/03_decoding.ipynb #843c0178
+# %% ../nbs/03_decoding.ipynb #3d398c8d
 def choose(
     scores: Tensor,       # (N, V), -inf for what may not be said
     u: Tensor,            # (N, ATTEMPTS + 1) uniform numbers of each row's own
@@ -418,7 +432,7 @@ class _Pool:
     def select(self, idx: Tensor) -> "_Pool":
         return _Pool(self.score[idx], self.logp[idx], self.size[idx], self.ids[idx])
 
-# %% ../nbs/03_decoding.ipynb #8e145d94
+# %% ../nbs/03_decoding.ipynb #413257bb
 def extend(
     scores: Tensor,  # (B, K, V) after the rules
     before: Tensor,  # (B, K)
@@ -450,6 +464,47 @@ def going_on(ends: Tensor, k: int, groups: int) -> Tensor:  # (B, 2K) bool → (
     return (first + 2 * k * torch.arange(groups, device=ends.device).unsqueeze(1)).flatten(1)
 
 # %% ../nbs/03_decoding.ipynb #e772a426
+@dataclass
+class _Beams:
+    "The running hypotheses of all questions that are still in the batch."
+    cfg: DecodeConfig
+    rows: Tensor   # (B,) which question of the whole batch each is
+    score: Tensor  # (B, K), -inf = none
+    logp: Tensor   # (B, K)
+    ids: Tensor    # (B, K, T)
+    done: Tensor   # (B,) bool
+    pool: _Pool
+
+    @classmethod
+    def start(cls, n: int, cfg: DecodeConfig, device) -> "_Beams":
+        score = torch.full((n, cfg.beams), -torch.inf, device=device)
+        pool = _Pool(score, torch.zeros_like(score), torch.zeros_like(score, dtype=torch.long), torch.full((n, cfg.beams, cfg.max_len + 1), PAD, device=device))
+        score = score.clone()
+        score[:, ::cfg.beams // cfg.groups] = 0.0  # one beginning a group
+        return cls(cfg, torch.arange(n), score, pool.logp, pool.ids, torch.zeros(n, dtype=torch.bool, device=device), pool)
+
+    def advance(self, scores: Tensor, own: Tensor, t: int) -> tuple[Tensor, Tensor]:  # (B·K, V) twice → rows to go on from, tokens; (B, K)
+        "One more token for each; those that end compete for the pool."
+        cfg, (B, K, T), k = self.cfg, self.ids.shape, self.cfg.beams // self.cfg.groups
+        beam, token, total, ends = extend(scores.unflatten(0, (-1, K)), self.score, cfg)
+        logp = self.logp.gather(1, beam) + own.unflatten(0, (-1, K)).flatten(1).gather(1, beam * own.shape[-1] + token)
+        ids = self.ids.gather(1, beam.unsqueeze(-1).expand(-1, -1, T))
+        among_first = torch.arange(2 * K, device=ends.device) % (2 * k) < k
+        won = torch.where(ends & among_first & ~self.done.unsqueeze(1), total / (t + 1) ** cfg.alpha, -torch.inf)
+        self.pool = self.pool.add(won, logp, torch.full_like(beam, t), ids)
+        on = going_on(ends, k, cfg.groups)
+        self.score, self.logp, beam, token = (x.gather(1, on) for x in (total.masked_fill(ends, -torch.inf), logp, beam, token))
+        self.ids = ids.gather(1, on.unsqueeze(-1).expand(-1, -1, T))
+        self.ids[..., t] = token
+        best = self.score.amax(1)
+        self.done = self.done | (best == -torch.inf) | (self.pool.score[:, -1] >= best / T ** cfg.alpha)
+        return beam + K * torch.arange(B, device=beam.device).unsqueeze(1), token
+
+    def select(self, idx: Tensor) -> None:
+        self.rows, self.pool = self.rows[idx.cpu()], self.pool.select(idx)
+        self.score, self.logp, self.ids, self.done = self.score[idx], self.logp[idx], self.ids[idx], self.done[idx]
+
+# %% ../nbs/03_decoding.ipynb #4623b6ef
 def beam_search(
     model: Seq2Seq,
     src: Tensor,         # (B, S)
@@ -458,45 +513,29 @@ def beam_search(
     marks: Tensor | None = None,  # (V,) see `marks_of`
 ) -> list[list[Hypothesis]]:  # at most `beams` a question, best first
     "Beam search; a question that is done is frozen and leaves the batch."
-    n, K, device, rules, T = len(src), cfg.beams, src.device, rules_of(cfg, marks), cfg.max_len + 1
-    found, step, k = [[] for _ in range(n)], Stepper(model, src, cat, cfg), cfg.beams // cfg.groups
-    step.expand(K)
-    rows, done, last = torch.arange(n), torch.zeros(n, dtype=torch.bool, device=device), torch.full((n * K,), BOS, device=device)
-    score = torch.full((n, K), -torch.inf, device=device)
-    score[:, ::k] = 0.0  # one beginning a group
-    logp, ids = torch.zeros_like(score), torch.full((n, K, T), PAD, device=device)
-    pool = _Pool(torch.full_like(score, -torch.inf), torch.zeros_like(score), torch.zeros_like(ids[..., 0]), ids)
-    first_k = (torch.arange(2 * K, device=device) % (2 * k) < k).unsqueeze(0)
-    for t in range(T if n else 0):
+    n, rules, step = len(src), rules_of(cfg, marks), Stepper(model, src, cat, cfg)
+    step.expand(cfg.beams)
+    found, beams = [[] for _ in range(n)], _Beams.start(n, cfg, src.device)
+    last = torch.full((n * cfg.beams,), BOS, device=src.device)
+    for t in range(cfg.max_len + 1 if n else 0):
         scores, own = step(last)
-        scores = allowed(scores, ids.flatten(0, 1)[:, :t], rules).unflatten(0, (-1, K))
-        beam, token, total, ends = extend(scores, score, cfg)
-        lp = logp.gather(1, beam) + own.unflatten(0, (-1, K)).flatten(1).gather(1, beam * own.shape[-1] + token)
-        past = ids.gather(1, beam.unsqueeze(-1).expand(-1, -1, T))
-        finished = torch.where(ends & first_k & ~done.unsqueeze(1), total / (t + 1) ** cfg.alpha, -torch.inf)
-        pool = pool.add(finished, lp, torch.full_like(beam, t), past)
-        on = going_on(ends, k, cfg.groups)
-        score, logp, beam, last = (x.gather(1, on) for x in (total.masked_fill(ends, -torch.inf), lp, beam, token))
-        ids = past.gather(1, on.unsqueeze(-1).expand(-1, -1, T))
-        ids[..., t] = last
-        best = score.amax(1)
-        done |= (best == -torch.inf) | (pool.score[:, -1] >= best / T ** cfg.alpha)
-        order = (beam + K * torch.arange(len(beam), device=device).unsqueeze(1)).flatten()
-        last, over = last.flatten(), done.tolist()
+        order, last = beams.advance(allowed(scores, beams.ids.flatten(0, 1)[:, :t], rules), own, t)
+        over = beams.done.tolist()
         if 4 * sum(over) < len(over):
-            step.reorder(order)
-            continue
-        for i in (i for i, x in enumerate(over) if x):
-            found[rows[i]] = pool.hypotheses(i)
-        if all(over):
-            break
-        still = (~done).nonzero()[:, 0]
-        rows, score, logp, ids, done, pool = rows[still.cpu()], score[still], logp[still], ids[still], done[still], pool.select(still)
-        step.keep(order.view(-1, K)[still].flatten())
-        last = last.view(-1, K)[still].flatten()
+            step.reorder(order.flatten())
+        else:
+            for i in (i for i, x in enumerate(over) if x):
+                found[beams.rows[i]] = beams.pool.hypotheses(i)
+            if all(over):
+                break
+            still = (~beams.done).nonzero()[:, 0]
+            beams.select(still)
+            step.keep(order[still].flatten())
+            last = last[still]
+        last = last.flatten()
     return found
 
-# %% ../nbs/03_decoding.ipynb #b7e94299
+# %% ../nbs/03_decoding.ipynb #f2cbacdc
 def answer_logp(
     model: Seq2Seq,
     memory: Memory,            # of some questions
@@ -508,7 +547,7 @@ def answer_logp(
     for rows in torch.tensor(sorted(range(len(answers)), key=lambda i: len(answers[i])), dtype=torch.long).split(64):  # of similar length
         tgt = pad_rows([[BOS, *answers[i], EOS] for i in rows.tolist()]).to(device)
         some = memory.select(of[rows].to(device))
-        logp = model.decode(tgt[:, :-1], some, some.init)[0].float().log_softmax(-1).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
+        logp = model.decode(tgt[:, :-1], some, some.init)[0].log_softmax(-1, dtype=torch.float32).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
         out[rows] = (logp * (tgt[:, 1:] != PAD)).sum(1).cpu()
     return out
 
@@ -544,20 +583,20 @@ def generate(
     finally:
         model.train(was_training)
 
-# %% ../nbs/03_decoding.ipynb #ccd946a4
+# %% ../nbs/03_decoding.ipynb #963dde13
 class QuickLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN's kernels."
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32):
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32, out: torch.dtype | None = None):
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.out = dtype, out
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
         self.bias = None if bias is None else bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dtype == x.dtype:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(x.dtype)
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(self.out or x.dtype)
 
 
 class QuickLSTM(nn.Module):
@@ -588,7 +627,33 @@ class QuickNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
-# %% ../nbs/03_decoding.ipynb #7338ee1e
+# %% ../nbs/03_decoding.ipynb #046264e7
+class QuickDecoderLayer(nn.Module):
+    "A Transformer's `DecoderLayer` with fewer operations: one product for queries, keys and values, the library's kernels for the rest."
+
+    def __init__(self, layer: DecoderLayer, dtype: torch.dtype):
+        super().__init__()
+        pack = lambda m: QuickLinear(m.weight, m.bias, dtype)
+        self.heads = layer.own.n_heads
+        self.qkv = QuickLinear(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, dtype)
+        self.own_out, self.cross_q, self.cross_out = pack(layer.own.out), pack(layer.cross.q), pack(layer.cross.out)
+        self.up, self.down = pack(layer.ff.up), pack(layer.ff.down)
+        self.norms = nn.ModuleList(QuickNorm(n) for n in (layer.norm1, layer.norm2, layer.norm3))
+        self.cross = layer.cross  # projects the question, once
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal, visible, weights=None):
+        n, t, d = x.shape
+        heads = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).transpose(1, 3)  # (N, H, 3, T, D/H)
+        qk = F.rms_norm(heads[:, :, :2], heads.shape[-1:], eps=1e-6)
+        past = append(past[0], qk[:, :, 1]), append(past[1], heads[:, :, 2])
+        y = F.scaled_dot_product_attention(qk[:, :, 0], *past, attn_mask=causal)
+        x = x + self.own_out(y.transpose(1, 2).reshape(n, t, d))
+        q = self.cross_q(self.norms[1](x)).view(n, t, self.heads, -1).transpose(1, 2)
+        y = F.scaled_dot_product_attention(F.rms_norm(q, q.shape[-1:], eps=1e-6), *question, attn_mask=visible)
+        x = x + self.cross_out(y.transpose(1, 2).reshape(n, t, d))
+        return x + self.down(F.relu(self.up(self.norms[2](x))).square()), past
+
+# %% ../nbs/03_decoding.ipynb #cab0c2d4
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -597,6 +662,8 @@ def _quick_layer(m: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         return QuickLinear(m.weight, m.bias, dtype)
     if type(m) is nn.LSTM and not m.bidirectional and m.num_layers == 1 and m.batch_first:
         return QuickLSTM(m, dtype)
+    if type(m) is DecoderLayer and m.own.normed and m.cross.normed:
+        return QuickDecoderLayer(m, dtype)
     return QuickNorm(m) if type(m) is LayerNorm else None
 
 
@@ -610,14 +677,16 @@ def quick(
         return model
     fast, dtype = copy.deepcopy(model).eval().requires_grad_(False), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     for parent in list(fast.modules()):
+        if hasattr(parent, "fused"):
+            parent.fused = True  # attention in the library's one kernel
         for name, child in parent.named_children():
             if (layer := _quick_layer(child, dtype)) is not None:
                 setattr(parent, name, layer)
     if isinstance(fast, Seq2Seq):
-        fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype)  # instead of the method
+        fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
     return fast
 
-# %% ../nbs/03_decoding.ipynb #69bde5a4
+# %% ../nbs/03_decoding.ipynb #aa991004
 def readable(text: str, capital: bool = False) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -641,7 +710,7 @@ class Answer:
     logp: float   # by the model itself, with the end, in nats
     score: float  # what the method went by
 
-
+# %% ../nbs/03_decoding.ipynb #284ce067
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -686,7 +755,7 @@ class Responder:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
-# %% ../nbs/03_decoding.ipynb #2871e402
+# %% ../nbs/03_decoding.ipynb #20f53543
 def hypotheses(
     self: Responder,
     texts: Sequence[str],
@@ -717,7 +786,7 @@ def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
 
 Responder.hypotheses = hypotheses
 
-# %% ../nbs/03_decoding.ipynb #3e8254ea
+# %% ../nbs/03_decoding.ipynb #d84eced5
 DECODING = "decoding.json"
 
 
@@ -827,7 +896,7 @@ class NaiveBayes:
         known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
-# %% ../nbs/03_decoding.ipynb #6f30975b
+# %% ../nbs/03_decoding.ipynb #12cd9c5b
 def relevance(
     judge: Responder,         # another model than the one that answered
     questions: Sequence[str],
@@ -845,7 +914,7 @@ def relevance(
         logp = answer_logp(model, memory, [a for a in ids for _ in range(others + 1)], rows).view(n, others + 1)
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
-# %% ../nbs/03_decoding.ipynb #bce37f4f
+# %% ../nbs/03_decoding.ipynb #fff92deb
 CANDIDATES = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
@@ -864,7 +933,7 @@ def limits_broken(stats: dict, dataset: dict) -> list[str]:
     bad += ["distinct_2"] * (stats["distinct_2"] < min(0.75, dataset["distinct_2"]))
     return bad + ["mean_words"] * (abs(stats["mean_words"] / max(dataset["mean_words"], 1e-9) - 1) > 0.2)
 
-# %% ../nbs/03_decoding.ipynb #da5d3a29
+# %% ../nbs/03_decoding.ipynb #37d256aa
 def choose_decoding(
     responder: Responder,
     pairs: pd.DataFrame,           # held-out question, answer, category

@@ -33,7 +33,7 @@ def reorder_state(
     idx: Tensor,  # (N,) rows to take, repeats allowed
 ) -> State:       # a new state; the old one is untouched
     "Pick hypotheses: row `i` of the result is row `idx[i]` of `state`."
-    return {k: v.index_select(0, idx) for k, v in state.items()}
+    return {k: v.room.select(idx, v.shape[2]) if hasattr(v, "room") else v.index_select(0, idx) for k, v in state.items()}
 
 
 @dataclass
@@ -473,10 +473,24 @@ def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
 class _Room:
     "A buffer shared by the states of one hypothesis; `used` positions of it are taken."
 
-    def __init__(self, past: Tensor, capacity: int):
-        self.used = past.shape[2]
-        self.buffer = past.new_empty(*past.shape[:2], capacity, past.shape[3])
-        self.buffer[:, :, :self.used] = past
+    def __init__(self, buffer: Tensor, used: int):
+        self.buffer, self.used = buffer, used
+
+    @classmethod
+    def of(cls, past: Tensor, capacity: int) -> "_Room":
+        room = cls(past.new_empty(*past.shape[:2], capacity, past.shape[3]), past.shape[2])
+        room.buffer[:, :, :room.used] = past
+        return room
+
+    def view(self, t: int) -> Tensor:
+        "The first `t` positions, as a tensor that knows its room."
+        whole = self.buffer[:, :, :t]
+        whole.room = self
+        return whole
+
+    def select(self, idx: Tensor, t: int) -> Tensor:
+        "Rows `idx` of the first `t` positions in a room of their own: one copy, and the next token needs none."
+        return _Room(self.buffer.index_select(0, idx), t).view(t)
 
 
 def append(
@@ -491,12 +505,10 @@ def append(
         return torch.cat([past, new], 2)
     room = getattr(past, "room", None)
     if room is None or room.used != t or t + T > room.buffer.shape[2]:
-        room = _Room(past, 2 * t + T + 14)
+        room = _Room.of(past, t + T + 15)
     room.buffer[:, :, t:t + T] = new
     room.used = t + T
-    whole = room.buffer[:, :, :t + T]
-    whole.room = room
-    return whole
+    return room.view(t + T)
 
 # %% ../nbs/01_models.ipynb #dec7bdc7
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:

@@ -131,18 +131,20 @@ def luong():
     return answer
 
 
-def peers(threads: int) -> dict:
-    "Every peer that can be built, by name."
-    made = {}
+def peers(threads: int, only: str) -> dict:
+    "Every peer that can be built and whose name holds one of the words of `only`."
+    made, wanted = {}, lambda name: any(word in name for word in only.split(","))
     for name, make in {"HF Marian": lambda: marian()[0], "CTranslate2 float32": lambda: ctranslate2("float32", threads),
                        "CTranslate2 int8": lambda: ctranslate2("int8", threads), "Luong LSTM": luong}.items():
         try:
-            made[name] = make()
+            if wanted(name):
+                made[name] = make()
         except ImportError as e:
             print(f"{name} is left out: {e}")
     for arch in ("transformer", "lstm", "cnn"):
-        made[f"{arch}, not arranged"] = ours(arch, None)
-        made[arch], made[f"{arch} bf16"] = ours(arch, "fp32"), ours(arch, "bf16")
+        for name, precision in ((f"{arch}, not arranged", None), (arch, "fp32"), (f"{arch} bf16", "bf16")):
+            if wanted(name):
+                made[name] = ours(arch, precision)
     return made
 
 
@@ -153,6 +155,7 @@ def main():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--new", type=int, default=32, help="tokens of every answer")
     p.add_argument("--modes", default=",".join(MODES))
+    p.add_argument("--only", default="", help="peers whose name holds one of these words, comma between")
     p.add_argument("--csv", help="write the table here")
     a = p.parse_args()
     warnings.filterwarnings("ignore")
@@ -160,7 +163,7 @@ def main():
     torch.set_num_threads(a.threads)
     g = torch.Generator().manual_seed(0)
     questions = [torch.randint(4, V, (int(n),), generator=g).tolist() for n in torch.randint(4, 16, (a.batch,), generator=g)]
-    live, modes = peers(a.threads), a.modes.split(",")
+    live, modes = peers(a.threads, a.only), a.modes.split(",")
     times = {(m, n): [] for m in modes for n in live}
     for r in range(a.rounds + 1):  # the first warms up
         for mode in modes:
