@@ -4,7 +4,7 @@
     python nbs/_bench/bot.py soak --checkpoint checkpoints/demo     # 20 minutes, 50 people, faults injected
     python nbs/_bench/bot.py fuzz --checkpoint checkpoints/demo     # 10,000 random updates
 
-Results go to results/bot_load.csv, bot_soak.json, bot_soak_memory.csv and bot_fuzz.json.
+Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soak_memory.csv and bot_fuzz.json.
 """
 import argparse
 import asyncio
@@ -91,6 +91,8 @@ class Telegram:
             return 200, dict(ok=True, result=ME)
         if name == "getUpdates":
             return 200, dict(ok=True, result=await self.get_updates(int(given.get("offset", 0)), float(given.get("timeout", 0))))
+        if name == "sendMessage" and not re.fullmatch(r"-?\d{1,18}", given.get("chat_id", "")):
+            return 400, dict(ok=False, error_code=400, description="Bad Request: chat not found")
         if name == "sendMessage":
             number, self.next_message = self.next_message, self.next_message + 1
             reply = json.loads(given.get("reply_parameters", "null"))
@@ -149,8 +151,8 @@ def questions(n: int, seed: int = 0) -> list[str]:
     return list(read_pairs(sample_path()).question.drop_duplicates().sample(n, random_state=seed))
 
 
-async def answers_of(checkpoint: str, texts: list[str], chats: int, bursts: int, **settings) -> dict:
-    "Ask `texts` in bursts, spread over `chats`; check that each is answered once and in its chat's order."
+async def answers_of(checkpoint: str, texts: list[str], chats: int, bursts: int, **settings) -> tuple[dict, list[float]]:
+    "Ask `texts` in bursts, spread over `chats`; check that each is answered once and in its chat's order. Figures, and when each answer came."
     sent, came, order, every = {}, {}, defaultdict(list), asyncio.Event()
 
     def on_message(chat, number, text, reply, keyboard):
@@ -172,19 +174,22 @@ async def answers_of(checkpoint: str, texts: list[str], chats: int, bursts: int,
     assert set(came) == set(sent) and not problems, problems
     assert all(replies == sorted(replies) for replies in order.values()), "a chat's order was broken"
     waits = pd.Series([came[q] - sent[q] for q in sent])
-    return dict(chats=chats, questions=len(texts), seconds=seconds, per_second=len(texts) / seconds, p50=waits.quantile(0.5), p95=waits.quantile(0.95))
+    figures = dict(chats=chats, questions=len(texts), seconds=seconds, per_second=len(texts) / seconds, p50=waits.quantile(0.5), p95=waits.quantile(0.95))
+    return figures, sorted(t - start for t in came.values())
 
 
 async def load(a) -> None:
-    rows, texts = [], questions(a.questions)
+    rows, curve, texts = [], [], questions(a.questions)
     for turn in range(a.turns):
         for name, batch in (("one by one", 1), ("batches", a.max_batch)):
-            rows.append(dict(bot=name, turn=turn, case="one person") | await answers_of(a.checkpoint, texts[:50], 1, 50, max_batch=batch))
-            print(rows[-1], flush=True)
-            rows.append(dict(bot=name, turn=turn, case="many") | await answers_of(a.checkpoint, texts, a.chats, a.bursts, max_batch=batch))
-            print(rows[-1], flush=True)
+            for case, some, chats, bursts in (("one person", texts[:50], 1, 50), ("many", texts, a.chats, a.bursts)):
+                figures, times = await answers_of(a.checkpoint, some, chats, bursts, max_batch=batch)
+                rows.append(dict(bot=name, turn=turn, case=case) | figures)
+                print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+            curve += [dict(bot=name, turn=turn, answered=n + 1, seconds=round(t, 3)) for n, t in enumerate(times) if n % 20 == 19]
     table = pd.DataFrame(rows)
     table.round(4).to_csv(RESULTS / "bot_load.csv", index=False)
+    pd.DataFrame(curve).to_csv(RESULTS / "bot_load_curve.csv", index=False)
     best = table.groupby(["case", "bot"])[["per_second", "p50", "p95"]].median()
     print(best.round(3).to_string())
     print(f"throughput of many: {best.per_second['many', 'batches'] / best.per_second['many', 'one by one']:.2f} times; "
