@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECKS', 'reorder_state', 'Memory', 'ModelConfig',
-           'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'attend', 'Attention', 'LayerNorm',
-           'RNNEncoder', 'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder',
-           'dot_product_attention', 'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention',
-           'FeedForward', 'EncoderLayer', 'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model',
-           'count_parameters', 'preset', 'flops_per_token', 'ContractError', 'check_seq2seq']
+           'masked_mean', 'fill_empty', 'Dropout', 'Seq2Seq', 'set_output_bias', 'cooccurrences', 'vectors_from_counts',
+           'set_embedding', 'attend', 'Attention', 'LayerNorm', 'turned', 'both_ways', 'packed', 'RNNEncoder',
+           'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention',
+           'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
+           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'count_parameters', 'preset',
+           'flops_per_token', 'ContractError', 'check_seq2seq']
 
 # %% ../nbs/01_models.ipynb #63b2b93d
 import copy, math
 from dataclasses import dataclass
 from typing import Callable
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -162,8 +164,7 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory, memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        "Which words will the answer hold, from the mean of the encoder's output alone."
-        return self.logits(self.to_bow(memory.mean))
+        return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -174,6 +175,49 @@ def set_output_bias(
     c = torch.as_tensor(counts, dtype=torch.float64) + 0.5
     with torch.no_grad():
         model.out_bias.copy_((c / c.sum()).log())
+
+# %% ../nbs/01_models.ipynb #1801ed23
+def cooccurrences(
+    ids: np.ndarray,      # (n,) tokens of all texts, one after the other
+    offsets: np.ndarray,  # (texts + 1,) where each text begins
+    vocab_size: int,
+    window: int = 3,
+) -> Tensor:              # (V, V) symmetric
+    "How often two tokens stand in one text at most `window` apart; at distance d a pair counts 1/d."
+    counts = torch.zeros(vocab_size**2)
+    flat = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+    text = torch.from_numpy(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
+    for d in range(1, window + 1):
+        same = text[d:] == text[:-d]
+        a, b = flat[:-d][same], flat[d:][same]
+        for i, j in ((a, b), (b, a)):
+            counts.index_add_(0, i * vocab_size + j, torch.full((len(i),), 1 / d))
+    return counts.view(vocab_size, vocab_size)
+
+
+def vectors_from_counts(
+    counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
+    d: int,
+) -> Tensor:         # (V, D) mean norm 1, zero for tokens that were never seen
+    "Token vectors: the factorised positive pointwise mutual information, randomly rotated (torch's random state)."
+    seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
+    context = row**0.75
+    ppmi = counts.div_(row.unsqueeze(1)).div_(context / context.sum()).log_().clamp_(min=0)
+    ppmi = (ppmi + ppmi.T).div_(2)
+    U, S, _ = torch.svd_lowrank(ppmi, q=min(d + 16, len(ppmi)), niter=2)
+    E = F.pad(U[:, :d] * S[:d].sqrt(), (0, max(0, d - U.shape[1])))
+    E = E * seen / E[seen[:, 0]].norm(dim=1).mean()
+    return E @ torch.linalg.qr(torch.randn(d, d))[0]
+
+# %% ../nbs/01_models.ipynb #074feb3d
+def set_embedding(
+    model: Seq2Seq,
+    vectors: Tensor,  # (V, D)
+) -> None:
+    "Start from these token vectors; tokens without one keep their random vector."
+    with torch.no_grad():
+        known = vectors.abs().sum(1, keepdim=True) > 0
+        model.embedding.weight.copy_(torch.where(known, vectors, model.embedding.weight))
 
 # %% ../nbs/01_models.ipynb #37481ad6
 def attend(
@@ -222,17 +266,42 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
 class LayerNorm(nn.Module):
     "Zero mean, unit variance over the last dimension, then a learned scale and shift (Ba et al. 2016, arXiv 1607.06450)."
 
-    def __init__(self, d: int, eps: float = 1e-5):
+    def __init__(self, d: int, eps: float = 1e-5, fused: bool = True):
         super().__init__()
-        self.weight, self.bias, self.eps = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps
+        self.weight, self.bias, self.eps, self.fused = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps, fused
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused:  # the same in one kernel: what costs is reading and writing x nine times
+            return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         x = x - x.mean(-1, keepdim=True)
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight + self.bias
 
+# %% ../nbs/01_models.ipynb #5a10e027
+def turned(x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+    "Each row back to front within its length, padding where it was; done twice, nothing has changed."
+    n, at = mask.sum(1, keepdim=True), torch.arange(x.shape[1], device=x.device)
+    return x.gather(1, torch.where(at < n, n - 1 - at, at).unsqueeze(-1).expand_as(x))
+
+
+def both_ways(rnn: nn.RNNBase, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, 2·hidden)
+    "What a bidirectional layer says of packed rows, without packing; padding positions hold something, to be ignored."
+    run, zeros = {"LSTM": torch.lstm, "GRU": torch.gru}[rnn.mode], x.new_zeros(1, len(x), rnn.hidden_size)
+
+    def one_way(x: Tensor, suffix: str) -> Tensor:
+        weights = [getattr(rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        return run(x, (zeros, zeros) if rnn.mode == "LSTM" else zeros, weights, True, 1, 0.0, rnn.training, False, True)[0]
+
+    return torch.cat([one_way(x, ""), turned(one_way(turned(x, mask), "_reverse"), mask)], -1)
+
+
+def packed(rnn: nn.RNNBase, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, 2·hidden)
+    "The same in the library's way; 0 at padding."
+    rows = nn.utils.rnn.pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+    return nn.utils.rnn.pad_packed_sequence(rnn(rows)[0], batch_first=True, total_length=x.shape[1])[0]
+
 # %% ../nbs/01_models.ipynb #4ec3a968
 class RNNEncoder(nn.Module):
-    "Bidirectional LSTM or GRU over packed rows: padding is never read."
+    "Bidirectional LSTM or GRU; padding is never read."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -242,10 +311,9 @@ class RNNEncoder(nn.Module):
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
-        lengths, S, h = mask.sum(1).cpu(), x.shape[1], x
+        read, h = packed if x.is_cuda else both_ways, x
         for rnn, norm in zip(self.layers, self.norms):
-            packed = nn.utils.rnn.pack_padded_sequence(self.dropout(h), lengths, batch_first=True, enforce_sorted=False)
-            y, _ = nn.utils.rnn.pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=S)
+            y = read(rnn, self.dropout(h), mask)
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
@@ -262,6 +330,7 @@ class RNNDecoder(nn.Module):
         self.first = nn.Linear(D, L * D)
         self.attention = Attention(cfg.attention, D) if cfg.attention != "none" else None
         self.combine = nn.Linear(2 * D if self.attention else D, D)
+        nn.init.normal_(self.combine.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         h = torch.tanh(self.first(cond)).unflatten(1, (self.cfg.n_layers, -1))
@@ -341,7 +410,7 @@ class ConvEncoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return (h + x) * real
 
-
+# %% ../nbs/01_models.ipynb #5a448fde
 class ConvDecoder(nn.Module):
     "Gated causal convolutions with attention in each layer. State: each layer's last k-1 inputs, (B, k-1, D), and the position."
 
@@ -355,6 +424,7 @@ class ConvDecoder(nn.Module):
         self.queries = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.contexts = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.last = nn.Linear(D, D)
+        nn.init.normal_(self.last.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])

@@ -4,7 +4,7 @@
 
 Trains (or takes up what stands in --out), then compares the perplexity of held-out answers with the right category, with
 none and with a wrong one, and lets a naive Bayes classifier that knows only real answers guess under which of three
-categories each of 200 questions was answered. Writes results/category.json and prints ten questions under five categories.
+categories each of 200 questions was answered. Writes results/category.json and, ten questions under five categories, results/category_answers.csv.
 """
 import argparse
 import copy
@@ -30,6 +30,7 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--categories", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма"])
+    p.add_argument("--guidance", nargs="+", type=float, default=[1, 2, 3], help="weights of the category in decoding; the last one answers the table")
     p.add_argument("--show", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма", "Что? Где? Когда?", "Пьеса: комедия"])
     a = p.parse_args()
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["small"]))
@@ -52,12 +53,15 @@ def main():
     held = corpus.valid_df[corpus.valid_df.category.isin(a.categories)]
     result["judge_on_real_answers"] = float(np.mean([judge(x) == c for x, c in zip(held.answer, held.category)]))
     questions = list(corpus.valid_df.drop_duplicates("question").question.sample(200, random_state=0))
-    for c in a.categories:
-        result[f"recognised «{c}»"] = float(np.mean([judge(x) == c for x in responder.answers(questions, c)]))
-    result["recognised"], result["chance"] = float(np.mean([result[f"recognised «{c}»"] for c in a.categories])), 1 / len(a.categories)
+    result["chance"] = 1 / len(a.categories)
+    for w in a.guidance:
+        hits = {c: float(np.mean([judge(x) == c for x in responder.answers(questions, c, category_guidance=w)])) for c in a.categories}
+        result[f"recognised, category guidance {w:g}"] = float(np.mean(list(hits.values())))
+        result |= {f"«{c}», category guidance {w:g}": hit for c, hit in hits.items()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "category.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c) for c in a.show})
+    table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c, category_guidance=a.guidance[-1]) for c in a.show})
+    table.to_csv(RESULTS / "category_answers.csv", index=False)
     print(json.dumps(result, ensure_ascii=False, indent=1))
     print(table.to_string())
 

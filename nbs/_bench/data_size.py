@@ -1,0 +1,140 @@
+"""From raw files of the course's size to ready batches: time and memory, beside the usual way with pandas, at growing sizes.
+
+python nbs/_bench/data_size.py generate --source train.txt --source qa_data.jsonl.zip --folder FOLDER --rows 6600000
+python nbs/_bench/data_size.py measure  --folder FOLDER --rows 6600000 [--only chitchat|again|pandas]
+"""
+import argparse, json, os, random, re, resource, shutil, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results" / "data_size.csv"
+COURSE = {"jsonl": 700_000, "tsv": 5_900_000}  # lines of the course's two files
+NOISE = ["смотри на www.example.com/{n}", "продам шкаф, доставка, тел. {n}", "who cares about number {n}", "ахахахахах{n}", "да да да да", "см. https://example.org/{n}", "?", ""]
+
+
+def varied(rows, n, rng):
+    "Resample rows, with a word changed here and there, so that most are no copies; every fiftieth is noise, every thousandth broken."
+    words = sorted({w for q, a, _ in rows[:20_000] for w in f"{q} {a}".split()})
+    for _ in range(n):
+        (q, _, c), (_, a, _) = rng.choice(rows), rng.choice(rows)
+        if rng.random() < .9:  # most questions keep their own answer
+            q, a, c = rng.choice(rows)
+        texts = []
+        for text in (q, a):
+            parts = text.split()
+            for _ in range(rng.randrange(3)):
+                parts.insert(rng.randrange(len(parts) + 1), rng.choice(words))
+            texts.append(" ".join(parts))
+        if rng.random() < .02:
+            texts[rng.randrange(2)] = rng.choice(NOISE).format(n=rng.randrange(10**6))
+        yield *texts, c
+
+
+def generate(sources, folder, n):
+    "Write `qa_data.jsonl` and `train.txt` with the course's proportions, `n` lines together."
+    from chitchat.data import read_pairs
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(0)
+    tables = {"tsv": [], "jsonl": []}
+    for path in sources:
+        df = read_pairs(path)
+        df = df[df.question.str.contains(r"\w") & df.answer.str.contains(r"\w")]
+        tables["jsonl" if df.category.any() else "tsv"] += list(df.itertuples(index=False, name=None))
+    lines = {kind: round(n * share / sum(COURSE.values())) for kind, share in COURSE.items()}
+    with open(folder / "train.txt", "w", encoding="utf-8") as f:
+        for q, a, _ in varied(tables["tsv"], lines["tsv"], rng):
+            f.write(f"{q}\t{a}\n" if rng.random() > .001 else f"{q}\n")
+    with open(folder / "qa_data.jsonl", "w", encoding="utf-8") as f:
+        more = varied(tables["jsonl"], 10**12, rng)
+        for _ in range(lines["jsonl"]):
+            q, a, c = next(more)
+            row = {"question": q, "category": c, "responses": [a] + [next(more)[1] for _ in range(rng.choice([0, 0, 0, 1, 1, 2, 4]))] if rng.random() > .03 else []}
+            f.write(json.dumps(row, ensure_ascii=False)[:None if rng.random() > .001 else 40] + "\n")
+    for path in sorted(folder.glob("*.*")):
+        print(f"{path.name}: {path.stat().st_size / 1e6:,.0f} MB")
+
+
+def chitchat_way(folder):
+    "`load_corpus` and an epoch's batches."
+    from chitchat.data import DataConfig, LengthBatchSampler, load_corpus
+    corpus = load_corpus([folder / "qa_data.jsonl", folder / "train.txt"], DataConfig(), cache=folder / "cache")
+    loaded = time.perf_counter()
+    sampler = LengthBatchSampler(corpus.train.lengths, 3000)
+    batches, cut = sampler.batches(), time.perf_counter()
+    made = [len(corpus.train.batch(b)) for b in batches[:200]]
+    lengths = corpus.train.lengths.sum(1)
+    padded = sum(len(b) * (corpus.train.lengths[b].max(0).sum()) for b in batches[:2000])
+    print(corpus.describe(), file=sys.stderr)
+    return dict(pairs=len(corpus.train) + len(corpus.valid), padding=1 - lengths[np.concatenate(batches[:2000])].sum() / padded, sampler_s=cut - loaded, batch_ms=1000 * (time.perf_counter() - cut) / len(made))
+
+
+def pandas_way(folder):
+    "As published solutions do: the whole file, a function applied to each row, a list of ids for each text, batches padded to one length."
+    from tokenizers import Tokenizer as BPE, models, pre_tokenizers, trainers
+    rows = []
+    for line in open(folder / "qa_data.jsonl", encoding="utf-8"):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            pass
+    df = pd.DataFrame(rows).explode("responses").dropna().rename(columns={"responses": "answer"})
+    tsv = pd.read_csv(folder / "train.txt", sep="\t", names=["question", "answer"], quoting=3, on_bad_lines="skip").dropna()
+    df = pd.concat([df, tsv], ignore_index=True)
+
+    def clean(text):
+        text = re.sub(r"https?://\S+|www\.\S+", "", text.lower())
+        text = re.sub(r"([!?.,)(])\1+", r"\1", text)
+        text = re.sub(r"[^а-яёa-z0-9 !?.,()-]", " ", text)
+        return re.sub(r"\s+", " ", text).strip()
+    for column in ("question", "answer"):
+        df[column] = df[column].apply(clean)
+        df = df[df[column].apply(lambda t: 0 < len(t.split()) <= 40)]
+    df = df.drop_duplicates(["question", "answer"])
+    valid = df.sample(frac=.02, random_state=0)
+    train = df.drop(valid.index)
+    tok = BPE(models.BPE(unk_token="<unk>"))
+    tok.pre_tokenizer = pre_tokenizers.Whitespace()
+    tok.train_from_iterator(pd.concat([train.question, train.answer])[:2_000_000], trainers.BpeTrainer(vocab_size=8000, special_tokens=["<pad>", "<unk>", "<s>", "</s>"], show_progress=False))
+    ids = [(tok.encode(q).ids[:48], tok.encode(a).ids[:40]) for part in (train, valid) for q, a in zip(part.question, part.answer)]
+    rng, size = np.random.default_rng(0), 3000 // 88
+    tokens = sum(len(q) + len(a) for q, a in ids)
+    for start in range(0, 200 * size, size):
+        some = [ids[i % len(ids)] for i in rng.integers(0, len(ids), size)]
+        np.array([q + [0] * (48 - len(q)) + a + [0] * (40 - len(a)) for q, a in some])
+    return dict(pairs=len(ids), padding=1 - tokens / (88 * len(ids)))
+
+
+def measure(folder, rows, only):
+    "Run each way in a process of its own; append to the table."
+    for way in only or ["chitchat", "again", "pandas"]:
+        if way == "chitchat":
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+        start = time.perf_counter()
+        p = subprocess.Popen([sys.executable, __file__, "child", "--folder", str(folder), "--way", way], stdout=subprocess.PIPE, text=True)
+        out = p.stdout.read()
+        _, status, usage = os.wait4(p.pid, 0)
+        row = dict(rows=rows, way=way, seconds=round(time.perf_counter() - start, 2), peak_mb=usage.ru_maxrss // 1024, cpu_s=round(usage.ru_utime + usage.ru_stime, 1), status=status)
+        row |= {k: round(v, 4) for k, v in json.loads(out or "{}").items()}
+        print(row, flush=True)
+        old = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=list(row))
+        old = old[(old.rows != rows) | (old.way != way)]
+        pd.concat([old, pd.DataFrame([row])]).sort_values(["rows", "way"]).to_csv(RESULTS, index=False)
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=["generate", "measure", "child"])
+    p.add_argument("--source", type=Path, action="append")
+    p.add_argument("--folder", type=Path, required=True)
+    p.add_argument("--rows", type=int)
+    p.add_argument("--only", action="append", choices=["chitchat", "again", "pandas"])
+    p.add_argument("--way")
+    a = p.parse_args()
+    if a.what == "generate":
+        generate(a.source, a.folder, a.rows)
+    elif a.what == "measure":
+        measure(a.folder, a.rows, a.only)
+    else:
+        print(json.dumps((pandas_way if a.way == "pandas" else chitchat_way)(a.folder)))

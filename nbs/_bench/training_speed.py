@@ -1,0 +1,253 @@
+"""Training speed beside other libraries: the same batches, interleaved rounds, medians; target tokens/s of forward + backward + step.
+
+    pip install transformers==5.23.0 x-transformers==2.31.10       # optional, a peer that is missing is left out
+    python nbs/_bench/training_speed.py --data data/train.txt --rounds 12
+
+For fairseq's two models (it no longer installs by itself): unpack its source (pip download --no-deps --no-binary :all: fairseq==0.12.2),
+install what it imports (cython hydra-core omegaconf bitarray sacrebleu regex) and pass --fairseq FOLDER.
+
+Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one tied embedding; convolutional 6+6 layers of 256, kernel 3, attention in
+each decoder layer; LSTM 2+2 layers of 512 with attention (the peer has embeddings of 256 and a one-way encoder, ours 512 and a two-way one, and
+so more work to do a token). Dropout 0.1, AdamW, gradient clipping, float32. Writes results/training_speed.csv beside this file; 02_train shows it.
+"""
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from chitchat.data import BOS, EOS, PAD, Batch, DataConfig, collate, load_corpus
+from chitchat.models import build_model, preset
+from chitchat.train import TrainConfig, make_optimizer, prepare, train_step
+
+RESULTS = Path(__file__).parent / "results"
+V, D, FF, LAYERS, HEADS, DROP = 8000, 256, 1024, 3, 4, 0.1
+
+
+class Peer:
+    "A model with a loss; the step is the same for all."
+    family = "transformer"
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = self.build().train()
+        self.opt = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+    def loss(self, b: Batch):
+        return F.cross_entropy(self.logits(b).flatten(0, 1).float(), b.tgt_out.flatten(), ignore_index=PAD)
+
+    def step(self, b: Batch) -> None:
+        self.loss(b).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.opt.step()
+        self.opt.zero_grad(set_to_none=True)
+
+
+class Ours(Peer):
+    "One family, with its plain loss alone, so that the work is that of the peers."
+
+    def __init__(self, family: str, **sizes):
+        self.family = family
+        torch.manual_seed(0)
+        self.cfg = TrainConfig(steps=1000, precision="fp32", bow=0.0)
+        self.model = prepare(build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes))).train()
+        self.opt = make_optimizer(self.model, self.cfg)
+
+    def step(self, b: Batch) -> None:
+        train_step(self.model, [b], self.opt, self.cfg)
+
+
+class Marian(Peer):
+    "Hugging Face"
+
+    def build(self):
+        from transformers import MarianConfig, MarianMTModel
+        return MarianMTModel(MarianConfig(
+            vocab_size=V, decoder_vocab_size=V, d_model=D, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=HEADS, decoder_attention_heads=HEADS,
+            encoder_ffn_dim=FF, decoder_ffn_dim=FF, max_position_embeddings=64, activation_function="relu", dropout=DROP, scale_embedding=True,
+            share_encoder_decoder_embeddings=True, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
+            decoder_start_token_id=BOS, forced_eos_token_id=None))
+
+    def logits(self, b):
+        return self.model(input_ids=b.src, attention_mask=(b.src != PAD).long(), decoder_input_ids=b.tgt_in).logits
+
+
+class TorchTransformer(Peer):
+    "nn.Transformer, pre-norm, sinusoidal positions, tied embedding"
+
+    def build(self):
+        net = nn.Module()
+        net.emb, net.tr = nn.Embedding(V, D, PAD), nn.Transformer(D, HEADS, LAYERS, LAYERS, FF, DROP, batch_first=True, norm_first=True)
+        nn.init.normal_(net.emb.weight, std=D**-0.5)
+        angle = torch.arange(64)[:, None] / 10000 ** (torch.arange(0, D, 2) / D)
+        self.positions, self.drop = torch.stack([angle.sin(), angle.cos()], -1).flatten(1), nn.Dropout(DROP)
+        return net
+
+    def embed(self, ids):
+        return self.drop(self.model.emb(ids) * D**0.5 + self.positions[:ids.shape[1]])
+
+    def logits(self, b):
+        hidden = torch.zeros(b.src.shape).masked_fill(b.src == PAD, -torch.inf)
+        causal = nn.Transformer.generate_square_subsequent_mask(b.tgt_in.shape[1])
+        h = self.model.tr(self.embed(b.src), self.embed(b.tgt_in), tgt_mask=causal, src_key_padding_mask=hidden, memory_key_padding_mask=hidden, tgt_is_causal=True)
+        return h @ self.model.emb.weight.T
+
+
+class XTransformers(Peer):
+    "x-transformers with its flash attention"
+
+    def build(self):
+        from x_transformers import XTransformer
+        kw = {f"{p}_{k}": v for p in ("enc", "dec") for k, v in dict(num_tokens=V, depth=LAYERS, heads=HEADS, max_seq_len=64, attn_dropout=DROP, ff_dropout=DROP, emb_dropout=DROP, attn_flash=True).items()}
+        model = XTransformer(dim=D, tie_token_emb=True, pad_value=PAD, ignore_index=-100, **kw)
+        model.decoder.net.to_logits.weight = model.decoder.net.token_emb.emb.weight
+        return model
+
+    def loss(self, b):
+        tgt = torch.cat([b.tgt_in[:, :1], b.tgt_out], 1)
+        return self.model(b.src, tgt.masked_fill(tgt == PAD, -100), mask=b.src != PAD)
+
+
+class LuongLSTM(Peer):
+    "one nn.LSTM call for the question, one for the answer, attention after it, tied embedding of 256"
+    family = "lstm"
+
+    def build(self):
+        net, E, H = nn.Module(), 256, 512
+        net.emb, net.concat, net.bias, net.drop = nn.Embedding(V, E, PAD), nn.Linear(2 * H, E), nn.Parameter(torch.zeros(V)), nn.Dropout(DROP)
+        net.enc, net.dec = (nn.LSTM(E, H, 2, dropout=DROP, batch_first=True) for _ in range(2))
+        nn.init.normal_(net.emb.weight, std=E**-0.5)
+        return net
+
+    def logits(self, b):
+        m = self.model
+        out, state = m.enc(m.drop(m.emb(b.src)))
+        h, _ = m.dec(m.drop(m.emb(b.tgt_in)), state)
+        weights = (h @ out.transpose(1, 2)).masked_fill((b.src == PAD)[:, None], -1e9).softmax(-1)
+        return F.linear(m.drop(torch.tanh(m.concat(torch.cat([h, weights @ out], -1)))), m.emb.weight, m.bias)
+
+
+class _Dictionary:
+    "What fairseq asks of a vocabulary."
+    def __len__(self): return V
+    def pad(self): return PAD
+    def eos(self): return EOS
+    def unk(self): return 1
+
+
+class FairseqConv(Peer):
+    "fairseq's fconv, 6+6 layers of 256"
+    family = "cnn"
+
+    def build(self):
+        from fairseq.models.fconv import FConvDecoder, FConvEncoder, FConvModel
+        layers = [(D, 3)] * 6
+        enc = FConvEncoder(_Dictionary(), embed_dim=D, convolutions=layers, dropout=DROP, max_positions=128)
+        dec = FConvDecoder(_Dictionary(), embed_dim=D, convolutions=layers, out_embed_dim=D, attention=True, dropout=DROP, max_positions=128, share_embed=True)
+        enc.num_attention_layers = sum(layer is not None for layer in dec.attention)
+        return FConvModel(enc, dec)
+
+    def logits(self, b):
+        return self.model(b.src, (b.src != PAD).sum(1), b.tgt_in)[0]
+
+
+class FairseqTransformer(Peer):
+    "fairseq's transformer"
+
+    def build(self):
+        from argparse import Namespace
+        from fairseq.models.transformer import TransformerModel, base_architecture
+        a = Namespace(encoder_embed_dim=D, encoder_ffn_embed_dim=FF, encoder_layers=LAYERS, encoder_attention_heads=HEADS, decoder_embed_dim=D, decoder_ffn_embed_dim=FF,
+                      decoder_layers=LAYERS, decoder_attention_heads=HEADS, dropout=DROP, share_all_embeddings=True, max_source_positions=128, max_target_positions=128)
+        base_architecture(a)
+        task = Namespace(source_dictionary=_Dictionary(), target_dictionary=_Dictionary())
+        return TransformerModel.build_model(a, task)
+
+    def logits(self, b):
+        return self.model(b.src, (b.src != PAD).sum(1), b.tgt_in)[0]
+
+
+def import_fairseq(folder: str) -> None:
+    "Its configuration classes have defaults that Python 3.11 refuses unless they can be hashed."
+    import dataclasses
+    real = dataclasses.dataclass
+
+    def dataclass(cls=None, /, **kw):
+        if str(sys._getframe(1).f_globals.get("__name__", "")).startswith("fairseq"):
+            kw.setdefault("unsafe_hash", True)
+        return real(cls, **kw)
+
+    sys.path.insert(0, folder)
+    for name, t in (("float", float), ("int", int), ("bool", bool), ("object", object)):
+        if name not in np.__dict__:
+            setattr(np, name, t)
+    dataclasses.dataclass = dataclass
+    try:
+        import fairseq.models.fconv, fairseq.models.transformer
+    finally:
+        dataclasses.dataclass = real
+
+
+JOBS = {
+    "chitchat transformer": lambda: Ours("transformer", d_model=D, n_layers=LAYERS, n_heads=HEADS),
+    "Marian (transformers)": Marian, "fairseq transformer": FairseqTransformer, "torch.nn.Transformer": TorchTransformer, "x-transformers": XTransformers,
+    "chitchat cnn": lambda: Ours("cnn", d_model=D, n_layers=6), "fairseq fconv": FairseqConv,
+    "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": LuongLSTM,
+}
+
+
+def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
+    "Pairs of similar length, about `tokens` target tokens a batch."
+    data = load_corpus(path, DataConfig(vocab_size=V)).train
+    lengths, rng = data.lengths, np.random.default_rng(1)
+    order = np.lexsort((rng.permutation(len(data)), lengths[:, 0], lengths[:, 1]))
+    cut = np.split(order, np.flatnonzero(np.diff(lengths[order, 1].cumsum() // tokens)) + 1)
+    return [collate([data[int(i)] for i in cut[k]]) for k in rng.permutation(len(cut) - 1)[:n]]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", required=True)
+    p.add_argument("--rounds", type=int, default=12)
+    p.add_argument("--warm", type=int, default=2)
+    p.add_argument("--jobs", nargs="+", default=list(JOBS), help=", ".join(JOBS))
+    p.add_argument("--fairseq", help="folder with its source")
+    a = p.parse_args()
+    torch.set_num_threads(THREADS)
+    if a.fairseq:
+        import_fairseq(a.fairseq)
+    live, rates = {}, {}
+    for name in a.jobs:
+        try:
+            live[name], rates[name] = JOBS[name](), []
+        except ImportError as e:
+            print(f"{name} is left out: {e}", flush=True)
+    for i, b in enumerate(make_batches(a.data, a.rounds + a.warm)):
+        for name, peer in live.items():  # everyone sees batch i before anyone sees batch i + 1
+            t0 = time.perf_counter()
+            peer.step(b)
+            if i >= a.warm:
+                rates[name].append(b.n_tokens / (time.perf_counter() - t0))
+    rows = []
+    for name, peer in live.items():
+        ours = np.array(rates[f"chitchat {peer.family}"]) if f"chitchat {peer.family}" in rates else np.nan
+        n_parameters = sum(q.numel() for q in {id(q): q for q in peer.model.parameters()}.values())
+        rows.append(dict(model=name, family=peer.family, million_parameters=n_parameters / 1e6, tokens_per_second=np.median(rates[name]),
+                         chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]), threads=THREADS, date=time.strftime("%Y-%m-%d")))
+    table = pd.DataFrame(rows)
+    RESULTS.mkdir(exist_ok=True)
+    table.to_csv(RESULTS / "training_speed.csv", index=False)
+    print(table.round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
