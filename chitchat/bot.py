@@ -76,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #6e735d80
+# %% ../nbs/04_bot.ipynb #6c92bae9
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -177,7 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #400d1f52
+# %% ../nbs/04_bot.ipynb #8ee675d5
 def letters(text: str) -> str:
     "What is left of `text` for comparing: letters and digits."
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
@@ -195,7 +195,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #7b6a0e05
+# %% ../nbs/04_bot.ipynb #2f0512a5
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -211,7 +211,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #c57961a4
+# %% ../nbs/04_bot.ipynb #284c2e10
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -274,7 +274,7 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
 
-# %% ../nbs/04_bot.ipynb #cedcdbb4
+# %% ../nbs/04_bot.ipynb #97aa9656
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -319,7 +319,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #b7d01d23
+# %% ../nbs/04_bot.ipynb #f63c9835
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -352,7 +352,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-# %% ../nbs/04_bot.ipynb #11bc18a4
+# %% ../nbs/04_bot.ipynb #4d22df1a
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -409,7 +409,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #d6332436
+# %% ../nbs/04_bot.ipynb #bacde134
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -440,7 +440,7 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #b83f4295
+# %% ../nbs/04_bot.ipynb #79acc7a3
 log = logging.getLogger("chitchat.bot")
 
 
@@ -460,7 +460,7 @@ def readable_update(raw: dict) -> dict:
         return {"update_id": number if isinstance(number, int) else 0}
 
 
-# %% ../nbs/04_bot.ipynb #7a658d58
+# %% ../nbs/04_bot.ipynb #afc2a256
 class ForgivingLine(HTTPXRequest):
     "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
 
@@ -488,7 +488,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #72a98e2c
+# %% ../nbs/04_bot.ipynb #5210a508
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -501,11 +501,11 @@ def make_bot(
     guard_log(cfg.token)
     times = {f"{name}_timeout": cfg.request_timeout for name in ("read", "write", "connect", "pool")}
     return DiscreetBot(cfg.token, base_url=base if base.endswith("/bot") else base + "/bot",
-                       request=request or ForgivingLine(16, **times),
+                       request=request or ForgivingLine(8, **times),  # at 50 ms a call 160 a second, more than Telegram takes
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #25624e35
+# %% ../nbs/04_bot.ipynb #211f7a66
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -607,7 +607,7 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #5574fd6b
+# %% ../nbs/04_bot.ipynb #560c9ba7
 @dataclass
 class Asked:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -643,7 +643,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #6570b15a
+# %% ../nbs/04_bot.ipynb #e841bd69
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -651,7 +651,7 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #a5d6c258
+# %% ../nbs/04_bot.ipynb #111f757f
 @asynccontextmanager
 async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
@@ -694,7 +694,7 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-# %% ../nbs/04_bot.ipynb #cb6408eb
+# %% ../nbs/04_bot.ipynb #4fbf4366
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
@@ -716,7 +716,7 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #ea1017a8
+# %% ../nbs/04_bot.ipynb #6b690d80
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -780,7 +780,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #68e6f9f6
+# %% ../nbs/04_bot.ipynb #63e98888
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -828,7 +828,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         context.application.bot_data["recent"].note(sent, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #9ce024b5
+# %% ../nbs/04_bot.ipynb #ce6b076d
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -844,7 +844,7 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         await respond(context, update.effective_chat, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #8dd1f2a4
+# %% ../nbs/04_bot.ipynb #46c6fac0
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -871,7 +871,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #06737f7c
+# %% ../nbs/04_bot.ipynb #0ded70a3
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -992,7 +992,7 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #f5eb730c
+# %% ../nbs/04_bot.ipynb #14488ed2
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
@@ -1037,7 +1037,7 @@ def listen(app: Application, cfg: BotConfig) -> None:
     app.run_webhook(listen=host, port=int(port), url_path=urlsplit(cfg.webhook).path.lstrip("/"), webhook_url=cfg.webhook,
                     secret_token=secrets.token_urlsafe(32), **common)
 
-# %% ../nbs/04_bot.ipynb #47c9613a
+# %% ../nbs/04_bot.ipynb #e24f4769
 def run(cfg: BotConfig, responder=None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until the process is told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
