@@ -76,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #6c92bae9
+# %% ../nbs/04_bot.ipynb #67073d71
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -177,7 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #8ee675d5
+# %% ../nbs/04_bot.ipynb #db25a6f6
 def letters(text: str) -> str:
     "What is left of `text` for comparing: letters and digits."
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
@@ -195,7 +195,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #2f0512a5
+# %% ../nbs/04_bot.ipynb #ca09e493
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -211,7 +211,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #284c2e10
+# %% ../nbs/04_bot.ipynb #0edf633c
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -274,7 +274,7 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
 
-# %% ../nbs/04_bot.ipynb #97aa9656
+# %% ../nbs/04_bot.ipynb #e9a0196a
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -319,7 +319,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #f63c9835
+# %% ../nbs/04_bot.ipynb #e57b1de7
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -352,7 +352,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-# %% ../nbs/04_bot.ipynb #4d22df1a
+# %% ../nbs/04_bot.ipynb #4cc144d5
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -409,7 +409,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #bacde134
+# %% ../nbs/04_bot.ipynb #c81c802e
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -440,7 +440,7 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #79acc7a3
+# %% ../nbs/04_bot.ipynb #a012101e
 log = logging.getLogger("chitchat.bot")
 
 
@@ -460,7 +460,7 @@ def readable_update(raw: dict) -> dict:
         return {"update_id": number if isinstance(number, int) else 0}
 
 
-# %% ../nbs/04_bot.ipynb #afc2a256
+# %% ../nbs/04_bot.ipynb #a7374fe0
 class ForgivingLine(HTTPXRequest):
     "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
 
@@ -488,7 +488,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #5210a508
+# %% ../nbs/04_bot.ipynb #3fe8c0bf
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -505,7 +505,7 @@ def make_bot(
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #211f7a66
+# %% ../nbs/04_bot.ipynb #4d786cf8
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -520,7 +520,10 @@ class SettingsFile(DictPersistence):
             raise input_error(self.path, "is damaged", "Move it away; the bot then starts with fresh settings") from None
         except OSError as error:
             raise input_error(self.path, f"cannot be read ({error.strerror})", "Choose another file") from None
-        self.save()  # a file that cannot be written should be known at the start
+        try:
+            self.save()  # that a file cannot be written should be known at the start
+        except ChitchatError:
+            raise input_error(self.path, "cannot be written", "Choose another place for it: --state FILE") from None
 
     def save(self) -> None:
         "Write the file now."
@@ -607,7 +610,7 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #560c9ba7
+# %% ../nbs/04_bot.ipynb #e501053b
 @dataclass
 class Asked:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -643,7 +646,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #e841bd69
+# %% ../nbs/04_bot.ipynb #f15ba034
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -651,7 +654,7 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #111f757f
+# %% ../nbs/04_bot.ipynb #fd58cfb8
 @asynccontextmanager
 async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
@@ -694,7 +697,7 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-# %% ../nbs/04_bot.ipynb #4fbf4366
+# %% ../nbs/04_bot.ipynb #fb9fcc7a
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
@@ -716,7 +719,7 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #6b690d80
+# %% ../nbs/04_bot.ipynb #49518964
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -780,7 +783,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #63e98888
+# %% ../nbs/04_bot.ipynb #55b8b901
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -828,7 +831,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         context.application.bot_data["recent"].note(sent, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #ce6b076d
+# %% ../nbs/04_bot.ipynb #a3929b01
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -844,7 +847,7 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         await respond(context, update.effective_chat, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #46c6fac0
+# %% ../nbs/04_bot.ipynb #dc3c86fa
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -871,7 +874,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #0ded70a3
+# %% ../nbs/04_bot.ipynb #2134674b
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -992,7 +995,7 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #14488ed2
+# %% ../nbs/04_bot.ipynb #ff08cc46
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
@@ -1037,7 +1040,7 @@ def listen(app: Application, cfg: BotConfig) -> None:
     app.run_webhook(listen=host, port=int(port), url_path=urlsplit(cfg.webhook).path.lstrip("/"), webhook_url=cfg.webhook,
                     secret_token=secrets.token_urlsafe(32), **common)
 
-# %% ../nbs/04_bot.ipynb #e24f4769
+# %% ../nbs/04_bot.ipynb #5bbad50b
 def run(cfg: BotConfig, responder=None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until the process is told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
