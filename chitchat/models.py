@@ -198,7 +198,7 @@ def cooccurrences(
 def vectors_from_counts(
     counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
     d: int,
-) -> Tensor:         # (V, D) mean norm 1, zero for tokens that were never seen
+) -> Tensor:         # (V, D) of norm 1, zero for tokens that were never seen
     "Token vectors: the factorised positive pointwise mutual information, randomly rotated (torch's random state)."
     seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
     context = row**0.75
@@ -206,7 +206,7 @@ def vectors_from_counts(
     ppmi = (ppmi + ppmi.T).div_(2)
     U, S, _ = torch.svd_lowrank(ppmi, q=min(d + 16, len(ppmi)), niter=2)
     E = F.pad(U[:, :d] * S[:d].sqrt(), (0, max(0, d - U.shape[1])))
-    E = E * seen / E[seen[:, 0]].norm(dim=1).mean()
+    E = F.normalize(E - E[seen[:, 0]].mean(0), dim=1) * seen  # what all have in common tells nothing apart
     return E @ torch.linalg.qr(torch.randn(d, d))[0]
 
 # %% ../nbs/01_models.ipynb #074feb3d
@@ -410,7 +410,7 @@ class ConvEncoder(nn.Module):
             h = (h + y) * math.sqrt(0.5)
         return (h + x) * real
 
-# %% ../nbs/01_models.ipynb #5a448fde
+# %% ../nbs/01_models.ipynb #ae8e261b
 class ConvDecoder(nn.Module):
     "Gated causal convolutions with attention in each layer. State: each layer's last k-1 inputs, (B, k-1, D), and the position."
 
