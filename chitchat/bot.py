@@ -76,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #67073d71
+# %% ../nbs/04_bot.ipynb #9a18256b
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -177,7 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #db25a6f6
+# %% ../nbs/04_bot.ipynb #0f8e864c
 def letters(text: str) -> str:
     "What is left of `text` for comparing: letters and digits."
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
@@ -195,7 +195,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #ca09e493
+# %% ../nbs/04_bot.ipynb #c673b34b
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -211,7 +211,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #0edf633c
+# %% ../nbs/04_bot.ipynb #73e3a585
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -274,7 +274,7 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
 
-# %% ../nbs/04_bot.ipynb #e9a0196a
+# %% ../nbs/04_bot.ipynb #85e3ea03
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -319,7 +319,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #e57b1de7
+# %% ../nbs/04_bot.ipynb #c94b6c75
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -352,7 +352,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-# %% ../nbs/04_bot.ipynb #4cc144d5
+# %% ../nbs/04_bot.ipynb #813f1078
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -409,7 +409,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #c81c802e
+# %% ../nbs/04_bot.ipynb #21c04a5b
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -440,7 +440,7 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #a012101e
+# %% ../nbs/04_bot.ipynb #760c31c5
 log = logging.getLogger("chitchat.bot")
 
 
@@ -460,7 +460,7 @@ def readable_update(raw: dict) -> dict:
         return {"update_id": number if isinstance(number, int) else 0}
 
 
-# %% ../nbs/04_bot.ipynb #a7374fe0
+# %% ../nbs/04_bot.ipynb #eeaa0aa4
 class ForgivingLine(HTTPXRequest):
     "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
 
@@ -488,7 +488,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #3fe8c0bf
+# %% ../nbs/04_bot.ipynb #e0bde0a8
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -505,7 +505,7 @@ def make_bot(
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #4d786cf8
+# %% ../nbs/04_bot.ipynb #36745962
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -610,7 +610,7 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #e501053b
+# %% ../nbs/04_bot.ipynb #11c805ab
 @dataclass
 class Asked:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -646,7 +646,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #f15ba034
+# %% ../nbs/04_bot.ipynb #2a174d67
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -654,7 +654,7 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #fd58cfb8
+# %% ../nbs/04_bot.ipynb #90e6a795
 @asynccontextmanager
 async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
@@ -697,7 +697,7 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-# %% ../nbs/04_bot.ipynb #fb9fcc7a
+# %% ../nbs/04_bot.ipynb #dfb16a3e
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
@@ -719,7 +719,7 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #49518964
+# %% ../nbs/04_bot.ipynb #517d7feb
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -783,7 +783,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #55b8b901
+# %% ../nbs/04_bot.ipynb #16ff1c7e
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -831,7 +831,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         context.application.bot_data["recent"].note(sent, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #a3929b01
+# %% ../nbs/04_bot.ipynb #705e8fe3
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -847,7 +847,7 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         await respond(context, update.effective_chat, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #dc3c86fa
+# %% ../nbs/04_bot.ipynb #05706d75
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -874,7 +874,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #2134674b
+# %% ../nbs/04_bot.ipynb #943e534b
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -995,7 +995,7 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #ff08cc46
+# %% ../nbs/04_bot.ipynb #dc55b12c
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
@@ -1040,7 +1040,7 @@ def listen(app: Application, cfg: BotConfig) -> None:
     app.run_webhook(listen=host, port=int(port), url_path=urlsplit(cfg.webhook).path.lstrip("/"), webhook_url=cfg.webhook,
                     secret_token=secrets.token_urlsafe(32), **common)
 
-# %% ../nbs/04_bot.ipynb #5bbad50b
+# %% ../nbs/04_bot.ipynb #2f79ea86
 def run(cfg: BotConfig, responder=None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until the process is told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
