@@ -6,14 +6,14 @@
 __all__ = ['FILTERS', 'TOKEN_SHAPE', 'NO_TOKEN', 'NO_WORDS', 'NOT_RUSSIAN', 'SPEECHLESS', 'STYLES', 'STYLE', 'METHODS',
            'NOTHING_ELSE', 'ARRIVED', 'log', 'COMMANDS', 'HELP', 'UNKNOWN', 'PRIVACY', 'KEPT', 'NOT_KEPT', 'PER_PAGE',
            'WAIT', 'CHOOSE', 'NO_CATEGORIES', 'HOW', 'OLD_BUTTON', 'FORGOTTEN', 'BUTTONS', 'WHAT', 'NOT_TEXT', 'SORRY',
-           'BotConfig', 'read_token', 'from_env', 'HideToken', 'guard_log', 'sendable', 'objection', 'is_obscene',
-           'letters', 'acceptable', 'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'settle',
-           'Desk', 'find_answer', 'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine',
-           'make_bot', 'SettingsFile', 'start', 'help_command', 'privacy', 'unknown_command', 'category_keyboard',
-           'Asked', 'Recent', 'answer_keyboard', 'typing', 'respond', 'Addressed', 'question_of', 'on_text',
-           'choose_category', 'style_keyboard', 'choose_style', 'settings', 'reset', 'on_migrate', 'on_more',
-           'on_themes', 'on_choice', 'on_style', 'on_button', 'compare', 'on_other', 'error_text', 'on_error',
-           'on_flood', 'stats', 'describe', 'build_app', 'listen', 'run']
+           'BotConfig', 'read_token', 'HideToken', 'guard_log', 'sendable', 'objection', 'letters', 'acceptable',
+           'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'settle', 'Desk', 'find_answer',
+           'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine', 'make_bot',
+           'SettingsFile', 'start', 'help_command', 'privacy', 'unknown_command', 'category_keyboard', 'Asked',
+           'Recent', 'answer_keyboard', 'typing', 'respond', 'Addressed', 'question_of', 'on_text', 'choose_category',
+           'style_keyboard', 'choose_style', 'settings', 'reset', 'on_migrate', 'on_more', 'on_themes', 'on_choice',
+           'on_style', 'on_button', 'compare', 'on_other', 'error_text', 'on_error', 'on_flood', 'stats', 'describe',
+           'build_app', 'listen', 'run']
 
 # %% ../nbs/04_bot.ipynb #23861761
 import asyncio, json, logging, os, random, re, secrets, sys, time, traceback, zlib
@@ -37,7 +37,7 @@ from telegram.ext import (AIORateLimiter, Application, BaseUpdateProcessor, Call
 from telegram.request import HTTPXRequest
 
 # %% ../nbs/04_bot.ipynb #5d803cc7
-from .data import ChitchatError, input_error
+from .data import ChitchatError, input_error, is_obscene
 from .train import write_atomic
 
 # %% ../nbs/04_bot.ipynb #72b5dcb4
@@ -76,7 +76,7 @@ class BotConfig:
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
             need(getattr(self, name) >= 1, name, "it must be at least 1")
 
-# %% ../nbs/04_bot.ipynb #989afcf8
+# %% ../nbs/04_bot.ipynb #9a18256b
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")
 NO_TOKEN = ("{}. Get one from @BotFather in Telegram (send it /newbot), then set it for this shell: "
             "export TELEGRAM_TOKEN=<the token>")
@@ -99,12 +99,12 @@ def read_token(environ: Mapping[str, str]) -> str:
     return token
 
 
-def from_env(cls, environ: Mapping[str, str] = os.environ, **settings) -> BotConfig:
+def _from_env(cls, environ: Mapping[str, str] = os.environ, **settings) -> BotConfig:
     "Settings with the token from the environment; the other settings as keywords."
     return cls(token=read_token(environ), **settings)
 
 
-BotConfig.from_env = classmethod(from_env)
+BotConfig.from_env = classmethod(_from_env)
 
 # %% ../nbs/04_bot.ipynb #f2f51ba0
 class HideToken(logging.Filter):
@@ -177,16 +177,7 @@ def objection(question: str) -> str | None:
         return NO_WORDS
     return None if any("а" <= c.lower() <= "я" or c in "ёЁ" for c in letters) else NOT_RUSSIAN
 
-# %% ../nbs/04_bot.ipynb #9d436787
-_OBSCENE = re.compile(r"\b(?:на|по|о)?ху(?:й|ё|ев|ел|и|я)\w*|\w*пизд\w*|\b(?:вы|за|на|от|по|раз|у|до|при|съ|отъ|долбо)?[её]б(?:а|л|у|н|и|о)\w*"
-                      r"|\bбля(?:д\w*|ть)?\b|\bмуд(?:ак|ил)\w*", re.I)
-
-
-def is_obscene(text: str) -> bool:
-    "Does `text` hold a word that one would not say to a stranger?"
-    return bool(_OBSCENE.search(text))
-
-
+# %% ../nbs/04_bot.ipynb #0f8e864c
 def letters(text: str) -> str:
     "What is left of `text` for comparing: letters and digits."
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
@@ -204,7 +195,7 @@ def acceptable(
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
 
-# %% ../nbs/04_bot.ipynb #2e161716
+# %% ../nbs/04_bot.ipynb #c673b34b
 STYLES = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
@@ -220,7 +211,7 @@ def attempts(style: str, another: bool = False) -> Iterator[tuple[dict, int]]:
     yield STYLES["смело" if style == "смело" else "обычно"], 4
     yield STYLES["смело"] | {"temperature": 1.6}, 8
 
-# %% ../nbs/04_bot.ipynb #2df8b7cf
+# %% ../nbs/04_bot.ipynb #73e3a585
 def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
@@ -283,7 +274,7 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
 
-# %% ../nbs/04_bot.ipynb #1ad2fe92
+# %% ../nbs/04_bot.ipynb #85e3ea03
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
@@ -328,7 +319,7 @@ class Desk:
         "Let go of the thread; what has not begun is dropped."
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/04_bot.ipynb #db4011c2
+# %% ../nbs/04_bot.ipynb #c94b6c75
 NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 
 
@@ -361,7 +352,7 @@ class _Turn:
     waiting: int = 0
     refused: int = 0
 
-# %% ../nbs/04_bot.ipynb #7884579a
+# %% ../nbs/04_bot.ipynb #813f1078
 class ChatOrder(BaseUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
 
@@ -418,7 +409,7 @@ class DiscreetBot(ExtBot):
             pass
         raise InvalidToken("Telegram does not know this token")
 
-# %% ../nbs/04_bot.ipynb #57ff549f
+# %% ../nbs/04_bot.ipynb #21c04a5b
 def untaken(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call? Then it may be repeated."
     if isinstance(error, TimedOut):
@@ -449,7 +440,7 @@ class Patient(AIORateLimiter):
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # not all chats at the same moment
             pause = min(2 * pause, 10.0)
 
-# %% ../nbs/04_bot.ipynb #83048f69
+# %% ../nbs/04_bot.ipynb #760c31c5
 log = logging.getLogger("chitchat.bot")
 
 
@@ -458,9 +449,9 @@ def readable_update(raw: dict) -> dict:
     try:
         update = Update.de_json(raw, None)
         message, pressed = update.effective_message, update.callback_query
-        numbers = [message.message_id, message.chat.id] if message else []
+        numbers = [who.id for who in (update.effective_chat, update.effective_user) if who] + ([message.message_id] if message else [])
         texts = [getattr(message, "text", None), getattr(message, "caption", None), pressed and pressed.data]
-        if not all(isinstance(n, int) for n in numbers) or not all(isinstance(t or "", str) for t in texts):
+        if not all(type(n) is int for n in numbers) or not all(isinstance(t or "", str) for t in texts):
             raise TypeError
         return raw
     except Exception as error:
@@ -469,6 +460,7 @@ def readable_update(raw: dict) -> dict:
         return {"update_id": number if isinstance(number, int) else 0}
 
 
+# %% ../nbs/04_bot.ipynb #eeaa0aa4
 class ForgivingLine(HTTPXRequest):
     "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
 
@@ -496,7 +488,7 @@ class ForgivingLine(HTTPXRequest):
             answer["result"] = [readable_update(u) for u in answer["result"]]
         return answer
 
-# %% ../nbs/04_bot.ipynb #b51c55d6
+# %% ../nbs/04_bot.ipynb #e0bde0a8
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
@@ -509,11 +501,11 @@ def make_bot(
     guard_log(cfg.token)
     times = {f"{name}_timeout": cfg.request_timeout for name in ("read", "write", "connect", "pool")}
     return DiscreetBot(cfg.token, base_url=base if base.endswith("/bot") else base + "/bot",
-                       request=request or ForgivingLine(16, **times),
+                       request=request or ForgivingLine(8, **times),  # at 50 ms a call 160 a second, more than Telegram takes
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #bfb4ffe2
+# %% ../nbs/04_bot.ipynb #36745962
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
@@ -528,7 +520,10 @@ class SettingsFile(DictPersistence):
             raise input_error(self.path, "is damaged", "Move it away; the bot then starts with fresh settings") from None
         except OSError as error:
             raise input_error(self.path, f"cannot be read ({error.strerror})", "Choose another file") from None
-        self.save()  # a file that cannot be written should be known at the start
+        try:
+            self.save()  # that a file cannot be written should be known at the start
+        except ChitchatError:
+            raise input_error(self.path, "cannot be written", "Choose another place for it: --state FILE") from None
 
     def save(self) -> None:
         "Write the file now."
@@ -615,7 +610,7 @@ def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0
     none = button(("" if chosen else "✓ ") + "без категории", "category", -1)
     return InlineKeyboardMarkup(rows + ([turn] if turn else []) + [[none]])
 
-# %% ../nbs/04_bot.ipynb #571dc3db
+# %% ../nbs/04_bot.ipynb #11c805ab
 @dataclass
 class Asked:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -651,7 +646,7 @@ class Recent(OrderedDict):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #6b28f6f7
+# %% ../nbs/04_bot.ipynb #2a174d67
 def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
     "The buttons under an answer."
     row = [InlineKeyboardButton("Ещё вариант", callback_data="more")]
@@ -659,7 +654,7 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
         row.append(InlineKeyboardButton(f"Категория: {(chosen or 'любая')[:40]}", callback_data="themes"))
     return InlineKeyboardMarkup([row])
 
-# %% ../nbs/04_bot.ipynb #9c85b530
+# %% ../nbs/04_bot.ipynb #90e6a795
 @asynccontextmanager
 async def typing(chat: Chat, show: bool = True):
     "«печатает…» is shown in `chat` meanwhile."
@@ -702,7 +697,7 @@ def _clean(context: CallbackContext, chat: Chat) -> bool:
     clean = _desk(context).cfg.clean
     return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
 
-# %% ../nbs/04_bot.ipynb #dddaf559
+# %% ../nbs/04_bot.ipynb #dfb16a3e
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
     "Answer `asked`, differently from what was said before."
     desk, category, markup = _desk(context), _chosen(context), None
@@ -724,7 +719,7 @@ async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
         desk.counters.n["answers"] += 1
         desk.counters.seconds.append(time.monotonic() - ARRIVED.get(time.monotonic()))
 
-# %% ../nbs/04_bot.ipynb #5d875e78
+# %% ../nbs/04_bot.ipynb #517d7feb
 class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
@@ -788,7 +783,7 @@ async def choose_style(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(HOW, reply_markup=style_keyboard(_style(context)))
 
-# %% ../nbs/04_bot.ipynb #def710d1
+# %% ../nbs/04_bot.ipynb #16ff1c7e
 async def settings(update: Update, context: CallbackContext) -> None:
     "/settings: what this chat has chosen."
     held = "придерживаю" if _clean(context, update.effective_chat) else "не придерживаю"
@@ -836,7 +831,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         context.application.bot_data["recent"].note(sent, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #fbc606d4
+# %% ../nbs/04_bot.ipynb #705e8fe3
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
@@ -852,7 +847,7 @@ async def on_choice(update: Update, context: CallbackContext, asked: Asked | Non
     if asked:
         await respond(context, update.effective_chat, Asked(asked.text, asked.message_id))
 
-# %% ../nbs/04_bot.ipynb #c220020a
+# %% ../nbs/04_bot.ipynb #05706d75
 async def on_style(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "One of the three styles."
     _, _, style = update.callback_query.data.partition(":")
@@ -879,7 +874,7 @@ async def on_button(update: Update, context: CallbackContext) -> None:
     else:
         await _edit(query, OLD_BUTTON)
 
-# %% ../nbs/04_bot.ipynb #c5e45ab9
+# %% ../nbs/04_bot.ipynb #943e534b
 WHAT = "Напишите вопрос после команды, например: /compare что мне делать?"
 
 
@@ -1000,7 +995,7 @@ async def _close(app: Application) -> None:
     app.bot_data["desk"].close()
     log.info("stopped; %s", app.bot_data["desk"].counters)
 
-# %% ../nbs/04_bot.ipynb #f0b79126
+# %% ../nbs/04_bot.ipynb #dc55b12c
 def _handlers(cfg: BotConfig) -> list:
     commands = {"start": start, "help": help_command, "category": choose_category, "style": choose_style, "compare": compare,
                 "settings": settings, "reset": reset, "privacy": privacy}
@@ -1045,7 +1040,7 @@ def listen(app: Application, cfg: BotConfig) -> None:
     app.run_webhook(listen=host, port=int(port), url_path=urlsplit(cfg.webhook).path.lstrip("/"), webhook_url=cfg.webhook,
                     secret_token=secrets.token_urlsafe(32), **common)
 
-
+# %% ../nbs/04_bot.ipynb #2f79ea86
 def run(cfg: BotConfig, responder=None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until the process is told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

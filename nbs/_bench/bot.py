@@ -4,7 +4,7 @@
     python nbs/_bench/bot.py soak --checkpoint checkpoints/demo     # 20 minutes, 50 people, faults injected
     python nbs/_bench/bot.py fuzz --checkpoint checkpoints/demo     # 10,000 random updates
 
-Results go to results/bot_load.csv, bot_soak.json, bot_soak_memory.csv and bot_fuzz.json.
+Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soak_memory.csv and bot_fuzz.json.
 """
 import argparse
 import asyncio
@@ -91,6 +91,8 @@ class Telegram:
             return 200, dict(ok=True, result=ME)
         if name == "getUpdates":
             return 200, dict(ok=True, result=await self.get_updates(int(given.get("offset", 0)), float(given.get("timeout", 0))))
+        if name == "sendMessage" and not re.fullmatch(r"-?\d{1,18}", given.get("chat_id", "")):
+            return 400, dict(ok=False, error_code=400, description="Bad Request: chat not found")
         if name == "sendMessage":
             number, self.next_message = self.next_message, self.next_message + 1
             reply = json.loads(given.get("reply_parameters", "null"))
@@ -149,46 +151,70 @@ def questions(n: int, seed: int = 0) -> list[str]:
     return list(read_pairs(sample_path()).question.drop_duplicates().sample(n, random_state=seed))
 
 
-async def answers_of(checkpoint: str, texts: list[str], chats: int, bursts: int, **settings) -> dict:
-    "Ask `texts` in bursts, spread over `chats`; check that each is answered once and in its chat's order."
-    sent, came, order, every = {}, {}, defaultdict(list), asyncio.Event()
+class Crowd:
+    "People who ask one bot, and check that every question is answered once and in its chat's order."
 
-    def on_message(chat, number, text, reply, keyboard):
-        assert reply not in came, f"question {reply} was answered twice"
-        came[reply] = time.perf_counter()
-        order[chat].append(reply)
-        if len(came) == len(sent):
-            every.set()
+    def __init__(self, name: str, checkpoint: str, **settings):
+        self.name, self.checkpoint, self.settings = name, checkpoint, settings
+        self.sent, self.came, self.order, self.all_came, self.busy = {}, {}, defaultdict(list), asyncio.Event(), 0.0
 
-    async with Telegram(on_message) as telegram, Bot(checkpoint, telegram.url, rate=0, max_waiting=10_000, answer_timeout=600, **settings) as bot:
-        start, each = time.perf_counter(), len(texts) // bursts
-        for burst in range(bursts):
-            every.clear()
-            for i, text in enumerate(texts[burst * each:(burst + 1) * each]):
-                sent[telegram.message(100 + i % chats, text=text)] = time.perf_counter()
-            await asyncio.wait_for(every.wait(), 600)
-        seconds = time.perf_counter() - start
-        problems = bot.trouble()
-    assert set(came) == set(sent) and not problems, problems
-    assert all(replies == sorted(replies) for replies in order.values()), "a chat's order was broken"
-    waits = pd.Series([came[q] - sent[q] for q in sent])
-    return dict(chats=chats, questions=len(texts), seconds=seconds, per_second=len(texts) / seconds, p50=waits.quantile(0.5), p95=waits.quantile(0.95))
+    async def __aenter__(self):
+        self.telegram = await Telegram(self.on_message).__aenter__()
+        self.bot = await Bot(self.checkpoint, self.telegram.url, rate=0, max_waiting=10_000, answer_timeout=600, **self.settings).__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.bot.__aexit__(*error)
+        await self.telegram.__aexit__(*error)
+
+    def on_message(self, chat, number, text, reply, keyboard):
+        assert reply not in self.came, f"question {reply} was answered twice"
+        self.came[reply] = time.perf_counter()
+        self.order[chat].append(reply)
+        if len(self.came) == len(self.sent):
+            self.all_came.set()
+
+    async def ask(self, texts: list[str], chats: int) -> tuple[list[float], list[float]]:
+        "Ask all `texts` at once, spread over `chats`: how long each waited, and seconds of work until each answer."
+        self.all_came.clear()
+        start, numbers = time.perf_counter(), [self.telegram.message(100 + i % chats, text=text) for i, text in enumerate(texts)]
+        self.sent |= {n: start for n in numbers}
+        await asyncio.wait_for(self.all_came.wait(), 600)
+        assert all(replies == sorted(replies) for replies in self.order.values()), "a chat's order was broken"
+        waits, before = [self.came[n] - start for n in numbers], self.busy
+        self.busy += time.perf_counter() - start
+        return waits, sorted(before + w for w in waits)
 
 
 async def load(a) -> None:
-    rows, texts = [], questions(a.questions)
-    for turn in range(a.turns):
-        for name, batch in (("one by one", 1), ("batches", a.max_batch)):
-            rows.append(dict(bot=name, turn=turn, case="one person") | await answers_of(a.checkpoint, texts[:50], 1, 50, max_batch=batch))
-            print(rows[-1], flush=True)
-            rows.append(dict(bot=name, turn=turn, case="many") | await answers_of(a.checkpoint, texts, a.chats, a.bursts, max_batch=batch))
-            print(rows[-1], flush=True)
-    table = pd.DataFrame(rows)
-    table.round(4).to_csv(RESULTS / "bot_load.csv", index=False)
-    best = table.groupby(["case", "bot"])[["per_second", "p50", "p95"]].median()
-    print(best.round(3).to_string())
-    print(f"throughput of many: {best.per_second['many', 'batches'] / best.per_second['many', 'one by one']:.2f} times; "
-          f"median wait of one person: {best.p50['one person', 'batches'] / best.p50['one person', 'one by one']:.2f} times")
+    rows, curve, texts = [], [], questions(a.questions)
+    async with Crowd("one by one", a.checkpoint, max_batch=1) as single, Crowd("batches", a.checkpoint, max_batch=a.max_batch) as batched:
+        crowds, waits = [single, batched], defaultdict(list)
+        for i, text in enumerate(texts[:a.single]):  # both bots are asked in turn, so that whatever else the machine does meets both
+            for crowd in crowds[::(-1) ** i]:
+                waits[crowd.name, "one person"] += (await crowd.ask([text], 1))[0]
+        for crowd in crowds:
+            crowd.busy = 0.0
+        each = len(texts) // a.bursts
+        for i in range(a.bursts):
+            for crowd in crowds[::(-1) ** i]:
+                burst, times = await crowd.ask(texts[i * each:(i + 1) * each], a.chats)
+                waits[crowd.name, "many"] += burst
+                curve += [dict(bot=crowd.name, answered=i * each + n + 1, seconds=round(t, 3)) for n, t in enumerate(times) if n % 20 == 19]
+                print(f"burst {i + 1}, {crowd.name}: {crowd.busy:.1f} s of work so far", flush=True)
+        problems = single.bot.trouble() + batched.bot.trouble()
+    assert not problems, problems
+    for (name, case), w in waits.items():
+        seconds = next(c.busy for c in crowds if c.name == name) if case == "many" else sum(w)
+        rows.append(dict(bot=name, case=case, chats=a.chats if case == "many" else 1, questions=len(w), seconds=seconds, per_second=len(w) / seconds,
+                         p50=pd.Series(w).quantile(0.5), p95=pd.Series(w).quantile(0.95)))
+    table = pd.DataFrame(rows).round(4)
+    table.to_csv(RESULTS / "bot_load.csv", index=False)
+    pd.DataFrame(curve).to_csv(RESULTS / "bot_load_curve.csv", index=False)
+    by = table.set_index(["case", "bot"])
+    print(table.to_string(index=False))
+    print(f"throughput of many: {by.per_second['many', 'batches'] / by.per_second['many', 'one by one']:.2f} times; "
+          f"median wait of one person: {by.p50['one person', 'batches'] / by.p50['one person', 'one by one']:.2f} times")
 
 
 class Person:
@@ -389,7 +415,7 @@ async def fuzz(a) -> None:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = p.add_subparsers(required=True, dest="what")
-    for name, run, options in (("load", load, dict(chats=200, questions=2000, bursts=4, turns=2, max_batch=32)), ("soak", soak, dict(people=50, minutes=20.0)),
+    for name, run, options in (("load", load, dict(chats=200, questions=2000, bursts=4, single=60, max_batch=32)), ("soak", soak, dict(people=50, minutes=20.0)),
                                ("fuzz", fuzz, dict(updates=10_000, seed=0))):
         one = sub.add_parser(name)
         one.add_argument("--checkpoint", required=True)
