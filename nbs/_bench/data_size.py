@@ -63,13 +63,13 @@ def chitchat_way(folder):
     from chitchat.data import DataConfig, LengthBatchSampler, load_corpus
     corpus = load_corpus([folder / "qa_data.jsonl", folder / "train.txt"], DataConfig(), cache=folder / "cache")
     loaded = time.perf_counter()
-    sampler = LengthBatchSampler(corpus.train.lengths, 3000)
-    batches, cut = sampler.batches(), time.perf_counter()
+    lengths = corpus.train.lengths
+    batches, cut = LengthBatchSampler(lengths, 3000).batches(), time.perf_counter()
     made = [len(corpus.train.batch(b)) for b in batches[:200]]
-    lengths = corpus.train.lengths.sum(1)
-    padded = sum(len(b) * (corpus.train.lengths[b].max(0).sum()) for b in batches[:2000])
+    batched = time.perf_counter()
+    tokens, padded = (sum(size) for size in zip(*((lengths[b].sum(), len(b) * lengths[b].max(0).sum()) for b in batches)))
     print(corpus.describe(), file=sys.stderr)
-    return dict(pairs=len(corpus.train) + len(corpus.valid), padding=1 - lengths[np.concatenate(batches[:2000])].sum() / padded, sampler_s=cut - loaded, batch_ms=1000 * (time.perf_counter() - cut) / len(made))
+    return dict(pairs=len(corpus.train) + len(corpus.valid), padding=1 - float(tokens / padded), sampler_s=cut - loaded, batch_ms=1000 * (batched - cut) / len(made))
 
 
 def pandas_way(folder):
