@@ -182,16 +182,19 @@ def cooccurrences(
     offsets: np.ndarray,  # (texts + 1,) where each text begins
     vocab_size: int,
     window: int = 3,
+    chunk: int = 1 << 21,  # tokens at a time: the memory that it takes does not grow with the data
 ) -> Tensor:              # (V, V) symmetric
     "How often two tokens stand in one text at most `window` apart; at distance d a pair counts 1/d."
     counts = torch.zeros(vocab_size**2)
-    flat = torch.from_numpy(np.asarray(ids, dtype=np.int64))
-    text = torch.from_numpy(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
-    for d in range(1, window + 1):
-        same = text[d:] == text[:-d]
-        a, b = flat[:-d][same], flat[d:][same]
-        for i, j in ((a, b), (b, a)):
-            counts.index_add_(0, i * vocab_size + j, torch.full((len(i),), 1 / d))
+    for start in range(0, len(ids), chunk):
+        here = np.arange(start, min(start + chunk + window, len(ids)))
+        flat, text = np.asarray(ids[here[0]:here[-1] + 1], dtype=np.int64), np.searchsorted(offsets, here, side="right")
+        for d in range(1, window + 1):
+            n = min(chunk, len(here) - d)  # the pairs that begin in this chunk
+            same = text[:n] == text[d:d + n]
+            a, b = flat[:n][same], flat[d:d + n][same]
+            pairs = torch.from_numpy(np.concatenate([a * vocab_size + b, b * vocab_size + a]))
+            counts.index_add_(0, pairs, torch.full((len(pairs),), 1 / d))
     return counts.view(vocab_size, vocab_size)
 
 

@@ -620,7 +620,7 @@ class Run:
         planned = self.step // cfg.eval_every if cfg.eval_every else int(self.progress(cfg) * cfg.evals)
         return planned > self.evals or self.progress(cfg) >= 1
 
-# %% ../nbs/02_train.ipynb #ea4442ba
+# %% ../nbs/02_train.ipynb #1d400a3f
 def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices of pairs, repeats allowed
     "Each pair once, those of a category of n pairs (largest / n)^power times, rounded, at most `most`; without category: once."
     counts = np.bincount(cat)
@@ -628,7 +628,7 @@ def balanced_rows(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  
     times[0] = 1
     return np.repeat(np.arange(len(cat)), times[cat])
 
-
+# %% ../nbs/02_train.ipynb #ea4442ba
 @dataclass
 class Group:
     "The micro-batches of one step."
