@@ -160,8 +160,7 @@ class Seq2Seq(nn.Module):
 
     def forward(self, src: Tensor, tgt_in: Tensor, cat: Tensor | None = None) -> Tensor:  # (B, T, V)
         "Teacher forcing: `decode` with all tokens at once."
-        memory = self.encode(src, cat)
-        return self.decode(tgt_in, memory, memory.init)[0]
+        return self.decode(tgt_in, memory := self.encode(src, cat), memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
         return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
