@@ -650,11 +650,11 @@ def count_parameters(model: nn.Module) -> int:
 # %% ../nbs/01_models.ipynb #10ea9b99
 PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
-             "cnn": dict(d_model=160, n_layers=2), "transformer": dict(d_model=160, n_layers=2)},
+             "cnn": dict(d_model=160, n_layers=2, layer_norm=True), "transformer": dict(d_model=160, n_layers=2)},
     "small": {"lstm": dict(d_model=384, n_layers=2, dropout=0.0), "gru": dict(d_model=416, n_layers=2, dropout=0.0),
-              "cnn": dict(d_model=256, n_layers=6, dropout=0.0), "transformer": dict(d_model=256, n_layers=3, dropout=0.0)},
+              "cnn": dict(d_model=256, n_layers=6, dropout=0.0, layer_norm=True), "transformer": dict(d_model=256, n_layers=3, dropout=0.0)},
     "base": {"lstm": dict(d_model=1024, n_layers=3), "gru": dict(d_model=1152, n_layers=3),
-             "cnn": dict(d_model=768, n_layers=6), "transformer": dict(d_model=640, n_layers=6, n_heads=10)},
+             "cnn": dict(d_model=768, n_layers=6, layer_norm=True), "transformer": dict(d_model=640, n_layers=6, n_heads=10)},
 }
 
 
