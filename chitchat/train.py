@@ -974,7 +974,8 @@ class LivePlot:
             if points:
                 self.axes.plot(*zip(*points), **style)
         self.axes.set(xlabel="steps since this call", ylabel="nats a token")
-        self.axes.legend()
+        if self.axes.get_legend_handles_labels()[0]:  # before the first value there is nothing to name
+            self.axes.legend()
         if self.handle:
             self.handle.update(self.figure)
         self.drawn = time.monotonic()
