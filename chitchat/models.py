@@ -426,7 +426,6 @@ class ConvDecoder(nn.Module):
         self.queries = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.contexts = nn.ModuleList(nn.Linear(D, D) for _ in range(L * on))
         self.last = nn.Linear(D, D)
-        nn.init.normal_(self.last.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])
