@@ -97,7 +97,7 @@ def _zip_member(path: Path) -> io.BufferedIOBase:
                           "Unpack it and pass the one file that you want")
     return z.open(names[0])  # read as a stream: nothing is ever written where the name in the archive says
 
-
+# %% ../nbs/00_data.ipynb #f1349eac
 def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
     "Open a plain, zipped or gzipped file; `ChitchatError` if there is none or it is no such file."
     path = Path(path)
@@ -133,7 +133,7 @@ def _stream_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise input_error(path, f"unpacks to more than {MAX_GROWTH} times its size, which no text does", "Unpack it yourself and look inside", line=number)
             yield number, line
 
-
+# %% ../nbs/00_data.ipynb #5de73885
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:  # (line number from 1, line)
     "Stream the lines of a plain or packed file; an over-long line comes cut to `MAX_LINE + 1` bytes."
     number = 0
@@ -179,7 +179,7 @@ def _parse_json(line: str) -> list[tuple[str, str, str]]:
         raise ValueError("'responses' must be a list of strings", pairs)
     return pairs
 
-
+# %% ../nbs/00_data.ipynb #b19eef91
 def _parse_tsv(line: str) -> list[tuple[str, str, str]]:
     parts = line.split("\t")
     if len(parts) != 2:
@@ -273,7 +273,7 @@ def _parse(kind: str, line: str) -> list[tuple[str, str, str]]:
                     raise e from None
         raise
 
-
+# %% ../nbs/00_data.ipynb #620a9cf4
 def parse_lines(
     kind: str,                    # 'json' or 'tsv'
     first: int,                   # number of the first line
@@ -312,7 +312,7 @@ def _frame(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
     columns = zip(*rows) if rows else ([], [], [])
     return pd.DataFrame({name: _storable(list(c)) for name, c in zip(("question", "answer", "category"), columns)}, dtype="str")
 
-
+# %% ../nbs/00_data.ipynb #7b6611e8
 def read_pairs(
     path,                         # qa_data.jsonl or train.txt, plain, .zip or .gz
     max_rows: int | None = None,  # stop after this many pairs
@@ -397,7 +397,7 @@ def clean_texts(
     text = _LETTER_RUN.sub(r"\1\1\1", text)
     return [t.strip() for t in _SPACE.sub(" ", text).split("\n")] if rows else []
 
-
+# %% ../nbs/00_data.ipynb #35d9e5e1
 def clean_text(
     text: str,
     cfg: DataConfig = DataConfig(),
@@ -415,7 +415,7 @@ def text_keys(texts: Sequence[str]) -> list[str]:
     keys = _NOT_WORD.sub("", "\n".join(rows).lower().replace("ё", "е")).split("\n") if rows else []
     return [k or t.strip() for k, t in zip(keys, rows)]
 
-
+# %% ../nbs/00_data.ipynb #df7bea2a
 def text_key(text: str) -> str:  # letters and digits alone, folded
     "What two texts have in common that differ by punctuation, case, ё or spaces only."
     return text_keys([text])[0]
@@ -435,7 +435,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 _OTHER_LETTER = re.compile(r"[^\W\d_а-яёА-ЯЁ]")
 _ATOM = re.compile(r"[а-яёА-ЯЁ]+|[a-zA-Z]+|\d+|\w")  # razdel never makes two words of one of these
 
-
+# %% ../nbs/00_data.ipynb #0e74b4f0
 def rows_with(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:  # (N,) bool
     "Which texts the pattern is found in; it must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -444,7 +444,7 @@ def rows_with(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:  # (N,) 
     found[np.searchsorted(ends, starts, side="right")] = True
     return found
 
-
+# %% ../nbs/00_data.ipynb #3b31fa60
 def cyrillic_share(text: str) -> float:  # 1.0 for a text without letters
     "Share of Cyrillic letters among all letters."
     letters = len(_LETTER.findall(text))
@@ -474,7 +474,7 @@ _UNSHIFT = str.maketrans(_ABC, _ABC[16:] + _ABC[:16])
 _OBSCENE = re.compile(r"(?<!\w)(?:" + _ROOTS.translate(_UNSHIFT) + r")\w*", re.IGNORECASE)
 _PERHAPS = re.compile(_CORES.translate(_UNSHIFT), re.IGNORECASE)
 
-
+# %% ../nbs/00_data.ipynb #fb7e387a
 def is_obscene(text: str) -> bool:
     "Does the text hold a word of one of the obscene roots?"
     return bool(_OBSCENE.search(text.replace("ё", "е")))
@@ -497,7 +497,7 @@ def _any(df: pd.DataFrame, pattern: re.Pattern, test: Callable | None = None) ->
         marks |= found
     return marks
 
-
+# %% ../nbs/00_data.ipynb #e8db575d
 def drop_empty(df, cfg):
     "Nothing to read: no letter or digit in the question, or an answer too short."
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
@@ -547,7 +547,7 @@ def shorten(text: str, cfg: DataConfig) -> str:
         end = s.stop
     return text[:end] or text
 
-
+# %% ../nbs/00_data.ipynb #18e87399
 def drop_long_questions(df, cfg):
     "More words than the model will read."
     return longer_than(df.question.tolist(), cfg.max_question_words)
@@ -557,7 +557,7 @@ def drop_long_answers(df, cfg):
     "A lecture is not a chat."
     return longer_than(df.answer.tolist(), cfg.max_answer_words)
 
-
+# %% ../nbs/00_data.ipynb #fdd681a3
 def copied_share(question: str, answer: str) -> float:  # 0.0 for an answer without words
     "Share of the answer's words that stand in the question."
     words, known = re.findall(r"\w+", answer), set(re.findall(r"\w+", question))
@@ -580,7 +580,7 @@ def drop_duplicates(df, cfg):
     "The same question with the same answer, up to punctuation."
     return with_keys(df, cfg).duplicated(["qkey", "akey"]).to_numpy()
 
-
+# %% ../nbs/00_data.ipynb #9813828f
 def _nth(df, cfg, column: str) -> np.ndarray:
     return with_keys(df, cfg).groupby(column).cumcount().to_numpy()
 
@@ -620,7 +620,7 @@ def clean_rows(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
         answers = [shorten(a, cfg) if long else a for a, long in zip(answers, longer_than(answers, cfg.max_answer_words))]
     return df.assign(question=clean_texts(df.question.tolist(), cfg), answer=answers).reset_index(drop=True)
 
-
+# %% ../nbs/00_data.ipynb #520d4004
 def filter_pairs(
     df: pd.DataFrame,                # as `read_pairs` gives it
     cfg: DataConfig = DataConfig(),
@@ -796,7 +796,7 @@ def offsets(lengths) -> np.ndarray:  # (N + 1,)
     "Where rows of these lengths begin and end."
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
-
+# %% ../nbs/00_data.ipynb #9184efa6
 class PairData:
     "A dataset of encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
 
@@ -837,7 +837,7 @@ def encode_texts(
         off = offsets(lengths)
     return flat, np.diff(off), n_chars
 
-
+# %% ../nbs/00_data.ipynb #905b553a
 def encode_pairs(
     df: pd.DataFrame,               # cleaned pairs
     tok: Tokenizer,
@@ -878,7 +878,7 @@ def _pad(flat: np.ndarray, lengths: np.ndarray, extra: int = 0) -> np.ndarray:  
 def _flat(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.zeros(0, dtype=np.int64), *map(np.asarray, rows)]).astype(np.int64), np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
 
-
+# %% ../nbs/00_data.ipynb #53a5d48d
 def pad_rows(rows: Sequence[Sequence[int]]) -> Tensor:  # (B, longest), at least one column
     "Stack rows of different length, `PAD` at the right."
     return torch.from_numpy(_pad(*_flat(rows)))
@@ -891,7 +891,7 @@ def _batch(src, s, tgt, t, cat) -> Batch:  # flat ids and lengths of both sides
     tgt_out[np.arange(len(t)), t] = EOS
     return Batch(*map(torch.from_numpy, (_pad(src, s), tgt_in, tgt_out, np.asarray(cat, dtype=np.int64))))
 
-
+# %% ../nbs/00_data.ipynb #b1767db7
 def collate(
     items: Sequence[tuple],  # (question ids, answer ids, category id) each
 ) -> Batch:
@@ -915,7 +915,7 @@ def _snake(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
         order = order[np.argsort(np.where(lengths[order, -1] % 2, column[order], -column[order]), kind="stable")]
     return order[np.argsort(lengths[order, -1], kind="stable")]
 
-
+# %% ../nbs/00_data.ipynb #7b5895cd
 def _cut(order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
     "Cut an order of rows into runs whose padded size stays within the budget."
     batches, start, reach = [], 0, 64

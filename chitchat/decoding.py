@@ -84,7 +84,7 @@ def _kinds(c: DecodeConfig) -> list[tuple[str, bool, str]]:
             ("category_guidance", c.category_guidance is None or isinstance(c.category_guidance, (int, float)), "it must be a number or None"),
             ("seed", all(isinstance(s, int) for s in seeds), "it must be a whole number, one for each question, or None")]
 
-
+# %% ../nbs/03_decoding.ipynb #714585bd
 def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     "What each field must satisfy: name, whether it does, what to do."
     whole = {"beam": c.beams, "rerank": c.candidates, "greedy": 1}.get(c.method, c.n_best)
@@ -166,7 +166,7 @@ def ban(tokens: Sequence[int]) -> Rule:
         return scores.index_fill(1, torch.tensor(tokens, device=scores.device), -torch.inf)
     return rule
 
-
+# %% ../nbs/03_decoding.ipynb #1f166673
 def length(least: int, most: int) -> Rule:
     "No end before `least` tokens, no token after `most`."
     early = ban([EOS])
@@ -177,7 +177,7 @@ def length(least: int, most: int) -> Rule:
         return early(scores, prefix) if prefix.shape[1] < least else scores
     return rule
 
-
+# %% ../nbs/03_decoding.ipynb #7578e531
 def repetition_penalty(penalty: float) -> Rule:
     "Tokens said before are less likely: log p times `penalty`."
     def rule(scores, prefix):
@@ -192,7 +192,7 @@ def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
     moved = prefix.gather(1, order)
     return moved.masked_fill(marks[moved] != 0, -1)
 
-
+# %% ../nbs/03_decoding.ipynb #c63dba3f
 def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
     "No run of `n` tokens occurs twice; tokens with `marks` (V,) ≠ 0 are passed over."
     def rule(scores, prefix):
@@ -216,7 +216,7 @@ def marks_of(tok: Tokenizer) -> Tensor:  # (V,)
     texts = [t.replace("▁", "") for t in tok.tokens(range(len(tok)))]
     return torch.tensor([-1 if not t else len(t) * bool(re.fullmatch(r"[^\w\s]+", t)) * (i > EOS) for i, t in enumerate(texts)])
 
-
+# %% ../nbs/03_decoding.ipynb #650050d3
 def no_punctuation_run(most: int, marks: Tensor) -> Rule:
     "At most this many punctuation marks in a row, spaces between them not counted."
     biggest = int(marks.max())
@@ -244,7 +244,7 @@ def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
         rules.append(no_punctuation_run(cfg.max_marks, marks))
     return rules
 
-
+# %% ../nbs/03_decoding.ipynb #57c985e0
 def allowed(scores: Tensor, prefix: Tensor, rules: list[Rule]) -> Tensor:  # (N, V)
     "Scores after all rules; -inf for what may not be said."
     for rule in rules:
@@ -265,7 +265,7 @@ def shaped(scores: Tensor, cfg: DecodeConfig) -> tuple[Tensor, Tensor | None]:  
         probs = torch.where(probs >= cfg.min_p * probs.amax(-1, keepdim=True), probs, 0.0)
     return (probs / probs.sum(-1, keepdim=True) if cfg.top_k or cfg.min_p else probs), tokens
 
-
+# %% ../nbs/03_decoding.ipynb #bf72aac0
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     "The smallest set of tokens with probability `p`, renormalised; all others 0."
     if p == 1:
@@ -285,7 +285,7 @@ def _blocks(x: Tensor) -> Tensor:  # (N, V) → (N, V/b, b)
     b = math.gcd(x.shape[-1], 64)
     return x.unflatten(-1, (-1, b if b >= 8 else x.shape[-1]))
 
-
+# %% ../nbs/03_decoding.ipynb #e1b91557
 def argmax(scores: Tensor) -> Tensor:  # (N, V) → (N,)
     "Index of the first greatest score."
     x = _blocks(scores)
@@ -298,7 +298,7 @@ def _invert(cdf: Tensor, at: Tensor) -> Tensor:  # (N, k), (N,) → (N,)
     last = (cdf < cdf[:, -1:]).sum(-1)
     return torch.minimum(torch.searchsorted(cdf, at.unsqueeze(1), right=True)[:, 0], last)
 
-
+# %% ../nbs/03_decoding.ipynb #3c20d79f
 def draw(probs: Tensor, u: Tensor) -> Tensor:  # (N, V), uniform (N,) → (N,)
     "A token of each row, by inverting the cumulative distribution."
     x = _blocks(probs)
@@ -308,7 +308,7 @@ def draw(probs: Tensor, u: Tensor) -> Tensor:  # (N, V), uniform (N,) → (N,)
     block = _invert(cdf, at)
     return block * x.shape[-1] + _invert(x[rows, block].cumsum(-1), at - (cdf[rows, block] - sums[rows, block]))
 
-
+# %% ../nbs/03_decoding.ipynb #6e954abe
 def outside(probs: Tensor, token: Tensor, p: float) -> Tensor:  # (N, V), (N,) → (N,) bool
     "Is the token outside the nucleus? Likelier tokens together have `p` or more."
     own = probs.gather(1, token.unsqueeze(1))
@@ -345,7 +345,7 @@ class Hypothesis:
     logp: float   # of the answer with EOS, by the model itself, in nats
     score: float  # what the search maximised
 
-
+# %% ../nbs/03_decoding.ipynb #5671357c
 def seeds_of(cfg: DecodeConfig, n: int) -> list[int]:
     "A seed for each of `n` questions."
     if isinstance(cfg.seed, tuple):
@@ -412,7 +412,7 @@ def best_candidates(
     block = top.gather(1, at // b)
     return block // per, block % per * b + at % b
 
-
+# %% ../nbs/03_decoding.ipynb #4e554b9e
 @dataclass
 class _Pool:
     "The best finished hypotheses of each question, best first."
@@ -456,7 +456,7 @@ def extend(
             taken.scatter_add_(1, token[:, :k], torch.ones_like(total[:, :k]))
     return [torch.cat(parts, 1) for parts in zip(*out)]
 
-
+# %% ../nbs/03_decoding.ipynb #7ab90714
 def going_on(ends: Tensor, k: int, groups: int) -> Tensor:  # (B, 2K) bool → (B, K) places among the candidates
     "Of each group the first `k` candidates that do not end."
     ends = ends.unflatten(1, (groups, 2 * k))
@@ -552,7 +552,7 @@ def answer_logp(
         out[rows] = (logp * (tgt[:, 1:] != PAD)).sum(1).cpu()
     return out
 
-
+# %% ../nbs/03_decoding.ipynb #fe9e81e3
 def rerank(model: Seq2Seq, src: Tensor, cat: Tensor | None, cfg: DecodeConfig, marks: Tensor | None = None) -> list[list[Hypothesis]]:
     "Sampled candidates of each question, different ones only, best score first."
     drawn = decode_left_to_right(model, src, cat, cfg, marks, cfg.candidates)
@@ -599,7 +599,7 @@ class QuickLinear(nn.Module):
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(self.out or x.dtype)
 
-
+# %% ../nbs/03_decoding.ipynb #9ac032be
 class QuickLSTM(nn.Module):
     "A one-layer `nn.LSTM` (batch first) as one matrix product a token."
 
@@ -617,7 +617,7 @@ class QuickLSTM(nn.Module):
             out.append(h)
         return torch.stack(out, 1) if len(out) > 1 else h.unsqueeze(1), (h.unsqueeze(0), c.unsqueeze(0))
 
-
+# %% ../nbs/03_decoding.ipynb #25e6ca43
 class QuickNorm(nn.Module):
     "Layer normalisation in one operation."
 
@@ -667,7 +667,7 @@ def _quick_layer(m: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         return QuickDecoderLayer(m, dtype)
     return QuickNorm(m) if type(m) is LayerNorm else None
 
-
+# %% ../nbs/03_decoding.ipynb #5b6c1b1a
 def quick(
     model: Seq2Seq,
     precision: str = "fp32",  # of the matrices; sums are in single precision
@@ -777,7 +777,7 @@ def hypotheses(
             out[i] = [Answer(self.write(h.ids, cfg.capital), h.logp, h.score) for h in hyps[:n]]
     return out
 
-
+# %% ../nbs/03_decoding.ipynb #7d241b18
 def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
     if n > 1 and cfg.method == "greedy":
         cfg = replace(cfg, method="beam")
@@ -830,7 +830,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-
+# %% ../nbs/03_decoding.ipynb #be8bced0
 def coloured(table: pd.DataFrame, n: int = 3, skip: Sequence[str] = ("question", "category")) -> str:
     "HTML of a table of answers; phrases of `n` words, and whole answers, that occur in several rows of a column are marked."
     out = table.map(lambda v: html.escape(str(v)))
@@ -939,7 +939,7 @@ def words_of(texts: Iterable[str]) -> set[str]:
     "Every word of some texts, in lower case, ё as е."
     return {w for text in texts for w in _WORD.findall(text.lower().replace("ё", "е"))}
 
-
+# %% ../nbs/03_decoding.ipynb #d47e5a56
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length
@@ -1008,7 +1008,7 @@ CANDIDATES = {  # methods that `choose_decoding` compares
 }
 LIMITS = {"top1_share": 0.015, "top5_share": 0.05, "repeated_3gram_share": 0.0, "punct_run_share": 0.01, "unknown_word_share": 0.015}
 
-
+# %% ../nbs/03_decoding.ipynb #52bb9bec
 def limits_broken(stats: dict, dataset: dict) -> list[str]:
     "Names of the figures of some answers that are worse than what is asked for, or than the dataset's own."
     bad = [k for k, most in LIMITS.items() if k in stats and stats[k] > max(most, dataset[k])]
@@ -1081,7 +1081,7 @@ def read_questions(path: Path) -> list[str]:
         lines.append(line)
     return lines
 
-
+# %% ../nbs/03_decoding.ipynb #d130db38
 @command
 def answer_main(argv: list[str] | None = None) -> None:
     "chitchat_answer"
