@@ -820,8 +820,8 @@ class PairData:
 
 # %% ../nbs/00_data.ipynb #60f9d8d7
 def encode_texts(
-    texts: list[str],
-    tok: Tokenizer,
+    texts: list[str],  # cleaned
+    tok: Tokenizer,    # whose ids
     limit: int,        # longer texts are cut to this many tokens
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # flat ids, (N,) lengths, (N,) characters that the ids stand for
     "Encode texts to one flat array of 16-bit ids (32-bit for a vocabulary beyond 65,536)."
@@ -840,9 +840,9 @@ def encode_texts(
 # %% ../nbs/00_data.ipynb #905b553a
 def encode_pairs(
     df: pd.DataFrame,               # cleaned pairs
-    tok: Tokenizer,
-    cats: CategoryVocab,
-    cfg: DataConfig = DataConfig(),
+    tok: Tokenizer,                 # one for both sides
+    cats: CategoryVocab,            # a name that it does not have becomes 0
+    cfg: DataConfig = DataConfig(), # `max_src`, `max_tgt`
 ) -> PairData:
     "Encode pairs; longer questions and answers are cut to `max_src` and `max_tgt` tokens."
     src, s, _ = encode_texts(df.question.tolist(), tok, cfg.max_src)
@@ -1249,13 +1249,13 @@ ENCODING = ("vocab_size", "max_tok_pairs", "max_src", "max_tgt", "min_category")
 
 
 def prepare_texts(
-    paths: list[Path],
+    paths: list[Path],            # raw files
     cfg: DataConfig,
-    cache: Path,
-    max_rows: int | None = None,
-    workers: int | None = None,
-) -> Path:  # folder for `open_arrays`
-    "Read, clean, filter and split; what is in the cache already is not done again."
+    cache: Path,                  # folder to keep the result in
+    max_rows: int | None = None,  # only the first pairs; None = all
+    workers: int | None = None,   # processes; None = a core each
+) -> Path:                        # folder for `open_arrays`
+    "Read, clean, filter and split; what is in the cache already is not done again. `ChitchatError` for a file that cannot be used."
     settings = {k: v for k, v in asdict(cfg).items() if k not in ENCODING}
     filters = [[name, _code(f)] for name, f in (ROW_FILTERS | CORPUS_FILTERS).items()]
     name = _fingerprint([_file_hash(p) for p in paths], settings, max_rows, filters, _module_hash(), version("razdel"), BLOCK)
@@ -1326,8 +1326,8 @@ def prepare_ids(
     pairs: Path,                    # what `prepare_texts` gave
     cfg: DataConfig,
     tok: Tokenizer | None = None,   # None: learn one
-    cats: CategoryVocab | None = None,
-    workers: int | None = None,
+    cats: CategoryVocab | None = None,  # None: those of the training part
+    workers: int | None = None,     # processes; None = a core each
 ) -> Path:  # folder for `open_arrays`, with tokenizer.json
     "Encode the pairs; what is in the cache already is not done again."
     settings = {k: getattr(cfg, k) for k in ENCODING}

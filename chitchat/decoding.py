@@ -553,7 +553,13 @@ def answer_logp(
     return out
 
 # %% ../nbs/03_decoding.ipynb #fe9e81e3
-def rerank(model: Seq2Seq, src: Tensor, cat: Tensor | None, cfg: DecodeConfig, marks: Tensor | None = None) -> list[list[Hypothesis]]:
+def rerank(
+    model: Seq2Seq,
+    src: Tensor,                  # (B, S)
+    cat: Tensor | None,           # (B,)
+    cfg: DecodeConfig,            # `candidates`, `antilm`, and how to sample
+    marks: Tensor | None = None,  # (V,) see `marks_of`
+) -> list[list[Hypothesis]]:      # at most `candidates` a question
     "Sampled candidates of each question, different ones only, best score first."
     drawn = decode_left_to_right(model, src, cat, cfg, marks, cfg.candidates)
     groups = [list({tuple(h.ids): h for h in drawn[i:i + cfg.candidates]}.values()) for i in range(0, len(drawn), cfg.candidates)]
@@ -688,7 +694,10 @@ def quick(
     return fast
 
 # %% ../nbs/03_decoding.ipynb #aa991004
-def readable(text: str, capital: bool = False) -> str:
+def readable(
+    text: str,              # as the tokenizer gives it
+    capital: bool = False,  # first letters of sentences
+) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
     text = re.sub(r'"\s*([^"]*?)\s*"', r'"\1"', text)
@@ -831,8 +840,12 @@ def side_by_side(
     return table
 
 # %% ../nbs/03_decoding.ipynb #be8bced0
-def coloured(table: pd.DataFrame, n: int = 3, skip: Sequence[str] = ("question", "category")) -> str:
-    "HTML of a table of answers; phrases of `n` words, and whole answers, that occur in several rows of a column are marked."
+def coloured(
+    table: pd.DataFrame,  # of texts
+    n: int = 3,           # words of a phrase
+    skip: Sequence[str] = ("question", "category"),  # columns that are only shown
+) -> str:                 # HTML
+    "A table of answers; phrases of `n` words, and whole answers, that occur in several rows of a column are marked."
     out = table.map(lambda v: html.escape(str(v)))
     for column in (c for c in out if c not in skip):
         rows = [list(re.finditer(r"\w+", text)) for text in out[column]]
@@ -1042,7 +1055,13 @@ def choose_decoding(
 HELP = "Пишите вопрос. /категория Авто выбирает категорию, /категория без имени сбрасывает её, /категории перечисляет все, /выход заканчивает."
 
 
-def chat(responder: Responder, category: str | None = None, ask: Callable[[str], str] = input, say: Callable[[str], None] = print, **decoding) -> None:
+def chat(
+    responder: Responder,
+    category: str | None = None,          # to begin with
+    ask: Callable[[str], str] = input,    # prompt → line; `EOFError` ends the conversation
+    say: Callable[[str], None] = print,
+    **decoding,                           # fields of `DecodeConfig`
+) -> None:
     "A conversation, a line at a time, until /выход or the end of input."
     say(HELP)
     while True:
@@ -1106,7 +1125,10 @@ def answer_main(argv: list[str] | None = None) -> None:
     write_atomic(a.output, text.encode()) if a.output else sys.stdout.write(text)
 
 # %% ../nbs/03_decoding.ipynb #62fc6a64
-def format_table(table: pd.DataFrame, width: int) -> str:
+def format_table(
+    table: pd.DataFrame,  # of texts
+    width: int,           # of the terminal, in characters
+) -> str:
     "A table of texts for a terminal, each column as wide as its content deserves, long texts wrapped."
     longest = [max(len(c), *(table[c].str.len())) for c in table]
     room = width - 3 * len(longest)

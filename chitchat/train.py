@@ -424,7 +424,7 @@ def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = Non
 
 def evaluate(
     model: Seq2Seq,
-    data: PairData,
+    data: PairData,                # held out
     max_pairs: int | None = None,  # a fixed random part of the data, for a quick look
 ) -> dict:                         # nll, ppl, bits_per_char, question_gain, n_tokens
     "Figures on held-out pairs; leaves the model's mode and torch's random state alone."
@@ -507,12 +507,12 @@ def _json(obj) -> bytes:
 
 
 def save_checkpoint(
-    folder,
+    folder,                # made if there is none
     model: Seq2Seq,
-    tok: Tokenizer,
-    cats: CategoryVocab,
-    data_cfg: DataConfig = DataConfig(),
-    history: list[dict] | None = None,  # a row an evaluation
+    tok: Tokenizer,        # of the model's V tokens
+    cats: CategoryVocab,   # of its categories
+    data_cfg: DataConfig = DataConfig(),  # how its texts were cleaned and cut
+    history: list[dict] | None = None,    # a row an evaluation
 ) -> None:
     "Write a folder that `load_checkpoint` reads; the weights go last."
     folder = Path(folder)
@@ -1193,7 +1193,12 @@ def command(main: Callable) -> Callable[..., int]:
     return wrapper
 
 
-def new_model(corpus: Corpus, arch: str, size: str, seed: int = 0) -> Seq2Seq:
+def new_model(
+    corpus: Corpus,  # whose tokens are counted
+    arch: str,       # family
+    size: str,       # a key of `PRESETS`
+    seed: int = 0,   # of all that is random in the weights
+) -> Seq2Seq:        # on the GPU if there is one
     "A fresh model for a corpus that begins with what counting knows: token vectors and log frequencies."
     torch.manual_seed(seed)
     V, data = len(corpus.tok), corpus.train
