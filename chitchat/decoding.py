@@ -976,19 +976,25 @@ def answer_stats(
 
 # %% ../nbs/03_decoding.ipynb #be4d566e
 class NaiveBayes:
-    "Guesses the category of an answer from the first six letters of its words, additive smoothing; all categories equally likely before."
+    "Guesses the category of an answer from its bag of words, additive smoothing; all categories equally likely before."
 
     def __init__(self, answers: Sequence[str], categories: Sequence[str]):
         self.names = sorted(set(categories))
-        words = [[w[:6] for w in _WORD.findall(a.lower())] for a in answers]
-        self.index = {w: i for i, w in enumerate(sorted({w for ws in words for w in ws}))}
+        bags = [self.bag(a) for a in answers]
+        self.index = {w: i for i, w in enumerate(sorted({w for bag in bags for w in bag}))}
         counts = np.full((len(self.names), len(self.index)), 0.1)
-        for ws, c in zip(words, categories):
-            np.add.at(counts[self.names.index(c)], [self.index[w] for w in ws], 1)
+        for bag, c in zip(bags, categories):
+            np.add.at(counts[self.names.index(c)], [self.index[w] for w in bag], 1)
         self.logp = np.log(counts / counts.sum(1, keepdims=True))
 
+    @staticmethod
+    def bag(answer: str) -> list[str]:
+        "The first six letters of each word, the marks between them, and how the answer begins, ends and how long it is."
+        words = [w[:6] for w in re.findall(r"\w+|[^\w\s]", answer.lower())]
+        return [*words, *(f"^{w}" for w in words[:1]), *(f"{w}$" for w in words[-1:]), f"length {min(len(_WORD.findall(answer)), 12)}"]
+
     def __call__(self, answer: str) -> str:
-        known = [self.index[w[:6]] for w in _WORD.findall(answer.lower()) if w[:6] in self.index]
+        known = [self.index[w] for w in self.bag(answer) if w in self.index]
         return self.names[self.logp[:, known].sum(1).argmax()]
 
 # %% ../nbs/03_decoding.ipynb #12cd9c5b

@@ -51,7 +51,9 @@ def main():
     judge = NaiveBayes(list(real.answer), list(real.category))
     responder = Responder(ck.model, ck.tok, ck.cats, ck.data_cfg)
     held = corpus.valid_df[corpus.valid_df.category.isin(a.categories)]
-    result["judge_on_real_answers"] = float(np.mean([judge(x) == c for x, c in zip(held.answer, held.category)]))
+    for c in a.categories:
+        result[f"people's own answers under «{c}» recognised"] = float(np.mean([judge(x) == c for x in held.answer[held.category == c]]))
+    result["judge_on_real_answers"] = float(np.mean([result[f"people's own answers under «{c}» recognised"] for c in a.categories]))
     questions = list(corpus.valid_df.drop_duplicates("question").question.sample(200, random_state=0))
     result["chance"] = 1 / len(a.categories)
     for w in a.guidance:
