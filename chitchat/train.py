@@ -358,6 +358,7 @@ def make_loss(model: Seq2Seq, cfg: TrainConfig, team: Team) -> torch.nn.Module:
 # %% ../nbs/02_train.ipynb #df5b3c4f
 @dataclass
 class StepStats:
+    "What one step tells."
     nll: float        # nats a token, no smoothing, no bag of words
     n_tokens: int
     grad_norm: float  # before clipping
