@@ -179,8 +179,8 @@ def set_output_bias(
 def cooccurrences(
     ids: np.ndarray,      # (n,) tokens of all texts, one after the other
     offsets: np.ndarray,  # (texts + 1,) where each text begins
-    vocab_size: int,
-    window: int = 3,
+    vocab_size: int,      # V
+    window: int = 3,      # tokens on each side
     chunk: int = 1 << 21,  # tokens at a time: the memory that it takes does not grow with the data
 ) -> Tensor:              # (V, V) symmetric
     "How often two tokens stand in one text at most `window` apart; at distance d a pair counts 1/d."
@@ -657,7 +657,11 @@ PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minu
 }
 
 
-def preset(arch: str, size: str, **changes) -> ModelConfig:
+def preset(
+    arch: str,     # a family
+    size: str,     # a key of `PRESETS`; another one is a `ChitchatError`
+    **changes,     # fields of `ModelConfig` that differ
+) -> ModelConfig:
     "Settings of a family at a size; a family that has no preset of its own gets the Transformer's."
     if size not in PRESETS:
         raise ChitchatError(f"There is no preset {size!r}; choose one of {', '.join(PRESETS)}")
