@@ -1054,7 +1054,7 @@ def run(cfg: BotConfig, responder: Any = None) -> None:
         logging.getLogger(name).addFilter(_proper)
     guard_log(cfg.token)
     if find_spec("sniffio") is None:
-        sys.modules["sniffio"] = None  # type: ignore[assignment]  # httpcore tries to import it at each call: a search of the whole path, each time in vain
+        sys.modules["sniffio"] = None  # httpcore tries to import it at each call: a search of the whole path, each time in vain
     if responder is None:
         import torch
         from chitchat.decoding import Responder

@@ -134,9 +134,11 @@ class Seq2Seq(nn.Module):
         nn.init.normal_(self.category.weight, std=0.5)
 
     def embed(self, ids: Tensor) -> Tensor:  # (B, T) → (B, T, D)
+        "Token vectors, their entries of about unit size."
         return self.embedding(ids) * math.sqrt(self.cfg.d_model)
 
     def logits(self, h: Tensor) -> Tensor:  # (…, D) → (…, V)
+        "The output layer, tied to the embedding."
         return F.linear(h, self.embedding.weight, self.out_bias)
 
     def encode(self, src: Tensor, cat: Tensor | None = None) -> Memory:
@@ -180,8 +182,8 @@ def set_output_bias(
 def cooccurrences(
     ids: np.ndarray,      # (n,) tokens of all texts, one after the other
     offsets: np.ndarray,  # (texts + 1,) where each text begins
-    vocab_size: int,
-    window: int = 3,
+    vocab_size: int,      # V
+    window: int = 3,      # tokens on each side
     chunk: int = 1 << 21,  # tokens at a time: the memory that it takes does not grow with the data
 ) -> Tensor:              # (V, V) symmetric
     "How often two tokens stand in one text at most `window` apart; at distance d a pair counts 1/d."
@@ -467,10 +469,12 @@ def dot_product_attention(
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D/H)
+    "A stretch of the features for each head."
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
+    "The way back."
     return x.transpose(1, 2).flatten(2)
 
 # %% ../nbs/01_models.ipynb #4fb4c6d7
@@ -661,7 +665,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {  # size: family: settings; "ti
 }
 
 
-def preset(arch: str, size: str, **changes: Any) -> ModelConfig:
+def preset(
+    arch: str,     # a family
+    size: str,     # a key of `PRESETS`; another one is a `ChitchatError`
+    **changes: Any,  # fields of `ModelConfig` that differ
+) -> ModelConfig:
     "Settings of a family at a size; a family that has no preset of its own gets the Transformer's."
     if size not in PRESETS:
         raise ChitchatError(f"There is no preset {size!r}; choose one of {', '.join(PRESETS)}")
