@@ -1,4 +1,4 @@
-"""How much of the exported code do the notebooks' tests execute? `python .ci/coverage.py`; needs coverage.
+"""How much of the exported code do the notebooks' tests execute? `python .ci/covered.py`; needs coverage.
 
 `nbdev_test` runs an exported cell in the notebook, not in the module that was made of it, so a line counts if
 it ran there or, when a later notebook imports it, in `chitchat/*.py`. What tests start in other processes does not
