@@ -74,12 +74,22 @@ def functions(module: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def report(folder: Path) -> float:  # percent of all statements
+def ranges(numbers: set[int], among: list[int]) -> str:  # of line numbers, where `among` has nothing between
+    runs: list[list[int]] = []
+    for before, n in zip([None, *among], among):
+        if n in numbers and runs and runs[-1][1] == before:
+            runs[-1][1] = n
+        elif n in numbers:
+            runs.append([n, n])
+    return ", ".join(f"{a}–{b}" if a < b else f"{a}" for a, b in runs)
+
+
+def report(folder: Path, notebooks: list[Path]) -> float:  # percent of the statements of their modules
     cov = traced(folder)
     cov.combine([str(folder)], keep=True)
     cells = {(f.name.rsplit("-", 1)[0], squeezed(f.read_text(encoding="utf-8"))): f for f in folder.glob("*.py")}
     total, hit, never = 0, 0, []
-    for notebook in sorted((ROOT / "nbs").glob("0*.ipynb")):
+    for notebook in notebooks:
         module = ROOT / "chitchat" / f"{notebook.stem[3:]}.py"
         lines, unmatched = ran(cov, module) if str(module) in cov.get_data().measured_files() else set(), 0
         for before, text in segments(module):
@@ -90,7 +100,7 @@ def report(folder: Path) -> float:  # percent of all statements
         total, hit = total + len(statements), hit + len(lines & statements)
         print(f"{module.name:12} {len(lines & statements):5} of {len(statements):5} statements, {len(lines & statements) / len(statements):6.1%}"
               + (f"; {unmatched} cells were not run or not found" if unmatched else ""))
-        print("             not run: " + ", ".join(map(str, sorted(statements - lines))))
+        print(f"             not run: {ranges(statements - lines, sorted(statements)) or 'nothing'}")
         never += [f"{module.stem}.{name}" for name, first, last in functions(module) if not lines & set(range(first, last + 1))]
     print(f"all          {hit:5} of {total:5} statements, {hit / total:6.1%}\nnever run: {', '.join(never) or 'nothing'}")
     return 100 * hit / total
@@ -110,7 +120,7 @@ def main() -> int:
         if any(codes):
             print("a notebook failed")
             return 1
-        return 0 if report(Path(folder).resolve()) >= a.least else 1
+        return 0 if report(Path(folder).resolve(), notebooks) >= a.least else 1
 
 
 if __name__ == "__main__":
