@@ -13,18 +13,18 @@ from pathlib import Path
 NO_LIBRARY = 'the library python-telegram-bot is not installed: pip install "python-telegram-bot[rate-limiter,webhooks]>=22"'
 
 
-def step_aside():
+def step_aside() -> None:
     "Put the installed library where `import telegram` looks for what it has just imported."
     here = Path(__file__).resolve().parent
     path = [p for p in sys.path if Path(p or ".").resolve() != here]
     spec = PathFinder.find_spec("telegram", path)
-    if spec is None or spec.origin is None:  # an origin of None: an empty folder of that name
+    if spec is None or spec.origin is None or spec.loader is None:  # an origin of None: an empty folder of that name
         raise ModuleNotFoundError(NO_LIBRARY, name="telegram")
     sys.modules["telegram"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["telegram"])
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="telegram.py", description="Serve a trained checkpoint as a Telegram bot.",
         epilog="The token of the bot, from @BotFather, is read from the environment variable TELEGRAM_TOKEN, "
@@ -48,22 +48,23 @@ def parse_args(argv=None):
     return args
 
 
-def show_versions():
+def show_versions() -> None:
     import chitchat
     import telegram
     print(f"chitchat {chitchat.__version__}, python-telegram-bot {telegram.__version__}")
 
 
-def fail(message):
+def fail(message: object) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)  # before the imports that take seconds: --help answers at once
     try:
         if args.version:
-            return show_versions()
+            show_versions()
+            return 0
         from chitchat.bot import BotConfig, ChitchatError, run
     except ModuleNotFoundError as error:
         if error.name != "telegram":
@@ -71,7 +72,8 @@ def main(argv=None):
         return fail(error)
     try:
         given = {k: v for k, v in vars(args).items() if k != "version" and v is not None}
-        return run(BotConfig.from_env(**given))
+        run(BotConfig.from_env(**given))
+        return 0
     except ChitchatError as error:  # its text says what is wrong and what to do
         return fail(error)
     except KeyboardInterrupt:  # while the model was being loaded

@@ -18,23 +18,24 @@ __all__ = ['FILTERS', 'TOKEN_SHAPE', 'NO_TOKEN', 'NO_WORDS', 'NOT_RUSSIAN', 'SPE
 # %% ../nbs/04_bot.ipynb #23861761
 import asyncio, json, logging, os, random, re, secrets, sys, time, traceback, zlib
 from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Awaitable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 # %% ../nbs/04_bot.ipynb #dcfa5877
 import httpx
-from telegram import BotCommand, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters, Update
+from telegram import BotCommand, CallbackQuery, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters, Update
 from telegram.constants import ChatAction, MessageEntityType, MessageLimit
 from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, TelegramError, TimedOut
 from telegram.ext import (AIORateLimiter, Application, BaseUpdateProcessor, CallbackContext, CallbackQueryHandler, CommandHandler,
                           DictPersistence, ExtBot, MessageHandler, PersistenceInput, filters)
-from telegram.request import HTTPXRequest
+from telegram.request import BaseRequest, HTTPXRequest
 
 # %% ../nbs/04_bot.ipynb #5d803cc7
 from .data import ChitchatError, input_error, is_obscene
@@ -47,6 +48,7 @@ FILTERS = ("groups", "always", "never")
 @dataclass(frozen=True)
 class BotConfig:
     "Everything that the bot can be told; `repr` never shows the token."
+    from_env: ClassVar[Callable[..., "BotConfig"]]  # written below
     token: str = field(default="", repr=False)      # from @BotFather; `from_env` reads it
     checkpoint: str = ""                            # folder of the trained model
     base_url: str = "https://api.telegram.org/bot"  # a Bot API server
@@ -65,8 +67,8 @@ class BotConfig:
     request_timeout: float = 20.0                   # seconds that Telegram has for one call
     patience: float = 180.0                         # seconds for which a failed call is repeated
 
-    def __post_init__(self):
-        def need(ok, name, what):
+    def __post_init__(self) -> None:
+        def need(ok: object, name: str, what: str) -> None:
             if not ok:
                 raise ChitchatError(f"{name}={getattr(self, name)!r} is not possible; {what}")
         need(re.match(r"https?://[^/]", self.base_url), "base_url", "it begins with http:// or https://")
@@ -99,12 +101,12 @@ def read_token(environ: Mapping[str, str]) -> str:
     return token
 
 
-def _from_env(cls, environ: Mapping[str, str] = os.environ, **settings) -> BotConfig:
+def _from_env(cls: type[BotConfig], environ: Mapping[str, str] = os.environ, **settings: Any) -> BotConfig:
     "Settings with the token from the environment; the other settings as keywords."
     return cls(token=read_token(environ), **settings)
 
 
-BotConfig.from_env = classmethod(_from_env)
+BotConfig.from_env = classmethod(_from_env)  # type: ignore[assignment, arg-type]
 
 # %% ../nbs/04_bot.ipynb #f2f51ba0
 class HideToken(logging.Filter):
@@ -113,7 +115,7 @@ class HideToken(logging.Filter):
     def __init__(self, token: str):
         super().__init__()
         number, _, secret = token.rpartition(":")
-        self.pattern = re.compile(f"(?:{re.escape(number)}(?::|%3A))?(?:{re.escape(secret)}|{re.escape(quote(secret))})", re.I)
+        self.pattern = re.compile(f"(?:{re.escape(number)}(?::|%3A))?(?:{re.escape(secret)}|{re.escape(quote(secret))})", re.IGNORECASE)
 
     def clean(self, text: str) -> str:
         return self.pattern.sub("<token>", text)
@@ -136,10 +138,10 @@ class HideToken(logging.Filter):
 class _Records:
     "Makes log records as `make` does, and passes each through the filters."
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[..., logging.LogRecord]):
         self.make, self.filters = make, {}
 
-    def __call__(self, *args, **kwargs) -> logging.LogRecord:
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.make(*args, **kwargs)
         for one in self.filters.values():
             one.filter(record)
@@ -194,13 +196,14 @@ def acceptable(
         visible = any(c.isprintable() and not c.isspace() for c in answer)
         if visible and letters(answer) not in old and not (clean and is_obscene(answer)):
             return answer
+    return None
 
 # %% ../nbs/04_bot.ipynb #c673b34b
-STYLES = {"спокойно": {"method": "beam"},
+STYLES: dict[str, dict[str, Any]] = {"спокойно": {"method": "beam"},
           "обычно": {"method": "nucleus"},
           "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
 STYLE = "обычно"
-METHODS = {"самый вероятный (greedy)": {"method": "greedy"}, "лучший из нескольких (beam)": STYLES["спокойно"],
+METHODS: dict[str, dict[str, Any]] = {"самый вероятный (greedy)": {"method": "greedy"}, "лучший из нескольких (beam)": STYLES["спокойно"],
            "случайный (nucleus)": STYLES["обычно"]}
 
 
@@ -220,9 +223,9 @@ def quantile(values: Sequence[float], q: float) -> float:
 class Counters:
     "What happened since the start, and the last thousand waits and batches."
 
-    def __init__(self):
-        self.started, self.n = time.monotonic(), Counter()
-        self.seconds, self.batches = deque(maxlen=1000), deque(maxlen=1000)
+    def __init__(self) -> None:
+        self.started, self.n = time.monotonic(), Counter[str]()
+        self.seconds, self.batches = deque[float](maxlen=1000), deque[int](maxlen=1000)
 
     def figures(self) -> dict[str, float]:
         "The figures that /stats and the log show; times in seconds."
@@ -249,7 +252,7 @@ class Ask:
 
 
 def answer_all(
-    responder,            # has `answers(texts, categories, **decoding)`, or only `answer(text, category, **decoding)`
+    responder: Any,       # has `answers(texts, categories, **decoding)`, or only `answer(text, category, **decoding)`
     asks: Sequence[Ask],  # all with the same `decoding`
 ) -> list[str | Exception]:
     "Answers in the order of the questions; an exception for each question that has none."
@@ -278,13 +281,13 @@ def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
 class Desk:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
-    def __init__(self, cfg: BotConfig, responder, counters: Counters | None = None):
+    def __init__(self, cfg: BotConfig, responder: Any, counters: Counters | None = None):
         self.cfg, self.responder, self.counters = cfg, responder, counters or Counters()
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="responder")
         self.waiting: deque[Ask] = deque()
         self.serving: asyncio.Task | None = None
 
-    async def ask(self, text: str, category: str | None = None, **decoding) -> str:
+    async def ask(self, text: str, category: str | None = None, **decoding: Any) -> str:
         "The answer. Raises `DeskFull`, `TimeoutError`, or what the model raised."
         if len(self.waiting) >= self.cfg.max_waiting:
             raise DeskFull
@@ -359,7 +362,7 @@ class ChatOrder(BaseUpdateProcessor):
     def __init__(
         self,
         chat_waiting: int = 20,    # longest line of one chat
-        refuse=None,               # async function of an update that found its chat's line full for the first time
+        refuse: Callable[[Any], Awaitable[None]] | None = None,  # async function of an update that found its chat's line full for the first time
         max_updates: int = 10_000, # of all chats together; more wait unsorted
     ):
         super().__init__(max_updates)
@@ -370,10 +373,11 @@ class ChatOrder(BaseUpdateProcessor):
         ARRIVED.set(time.monotonic())
         chat = getattr(update, "effective_chat", None)
         if chat is None:
-            return await coroutine
+            await coroutine
+            return
         turn = self.turns.setdefault(str(chat.id), _Turn())
         if turn.waiting >= self.chat_waiting:
-            coroutine.close()
+            coroutine.close()  # type: ignore[attr-defined]
             turn.refused += 1
             if turn.refused == 1 and self.refuse:
                 await self.refuse(update)
@@ -425,7 +429,8 @@ class Patient(AIORateLimiter):
         super().__init__(overall_max_rate=cfg.rate, max_retries=1000, **limits)
         self.patience, self.counters = cfg.patience, counters
 
-    async def process_request(self, callback, args, kwargs, endpoint, data, rate_limit_args):
+    async def process_request(self, callback: Callable[..., Any], args: Any, kwargs: dict[str, Any], endpoint: str, data: dict[str, Any],
+                              rate_limit_args: int | None) -> Any:
         "`callback(*args, **kwargs)`, in time and repeated if need be."
         if endpoint == "sendChatAction" or "chat_id" not in data:
             return await callback(*args, **kwargs)
@@ -464,11 +469,11 @@ def readable_update(raw: dict) -> dict:
 class ForgivingLine(HTTPXRequest):
     "HTTP to Telegram, `connections` calls at a time; whatever it answers can be read."
 
-    def __init__(self, connections: int, **timeouts):
+    def __init__(self, connections: int, **timeouts: Any):
         super().__init__(connection_pool_size=connections, **timeouts)
         self.free = asyncio.Semaphore(connections)  # waiting here is cheap; each call that waits in the pool slows all others down
 
-    async def do_request(self, *args, **kwargs) -> tuple[int, bytes]:
+    async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
         "One call."
         async with self.free:
             return await super().do_request(*args, **kwargs)
@@ -492,7 +497,7 @@ class ForgivingLine(HTTPXRequest):
 def make_bot(
     cfg: BotConfig,
     counters: Counters | None = None,
-    request=None,  # what carries the calls; default: HTTP
+    request: BaseRequest | None = None,  # what carries the calls; default: HTTP
 ) -> DiscreetBot:
     "The bot's end of the line, with the limits and timeouts of `cfg`."
     if not cfg.token:
@@ -510,7 +515,8 @@ class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in one JSON file; written a moment after a change."
 
     def __init__(self, path: str | Path):
-        self.path, self.planned, text = Path(path), None, ""
+        self.path, text = Path(path), ""
+        self.planned: asyncio.TimerHandle | None = None  # the next `save`
         try:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
             super().__init__(PersistenceInput(bot_data=False, user_data=False, callback_data=False), chat_data_json=text, update_interval=1)
@@ -597,7 +603,7 @@ def _tag(names: Sequence[str]) -> str:
 
 def category_keyboard(names: list[str], chosen: str | None = None, page: int = 0) -> InlineKeyboardMarkup:
     "Buttons for one page of `names`, the way to other pages, and «без категории»."
-    def button(text, what, n):
+    def button(text: str, what: str, n: int) -> InlineKeyboardButton:
         return InlineKeyboardButton(text, callback_data=f"{what}:{n}:{_tag(names)}")
     last = max(0, (len(names) - 1) // PER_PAGE)
     page = min(max(page, 0), last)
@@ -656,14 +662,14 @@ def answer_keyboard(categories: Sequence[str], chosen: str | None) -> InlineKeyb
 
 # %% ../nbs/04_bot.ipynb #90e6a795
 @asynccontextmanager
-async def typing(chat: Chat, show: bool = True):
+async def typing(chat: Chat, show: bool = True) -> AsyncIterator[None]:
     "«печатает…» is shown in `chat` meanwhile."
     if not show:
         yield
         return
     done = asyncio.Event()
 
-    async def keep_showing():
+    async def keep_showing() -> None:
         while not done.is_set():
             with suppress(TelegramError):
                 await chat.send_action(ChatAction.TYPING)
@@ -695,7 +701,7 @@ def _style(context: CallbackContext) -> str:
 def _clean(context: CallbackContext, chat: Chat) -> bool:
     "Are obscene answers held back here?"
     clean = _desk(context).cfg.clean
-    return clean == "always" or clean == "groups" and chat.type != Chat.PRIVATE
+    return clean == "always" or (clean == "groups" and chat.type != Chat.PRIVATE)
 
 # %% ../nbs/04_bot.ipynb #dfb16a3e
 async def respond(context: CallbackContext, chat: Chat, asked: Asked) -> None:
@@ -729,7 +735,7 @@ class Addressed(filters.MessageFilter):
             return True
         if answered and answered.from_user and answered.from_user.id == me.id:
             return True
-        kinds = [MessageEntityType.MENTION, MessageEntityType.BOT_COMMAND, MessageEntityType.TEXT_MENTION]
+        kinds: list[str] = [MessageEntityType.MENTION, MessageEntityType.BOT_COMMAND, MessageEntityType.TEXT_MENTION]
         with suppress(UnicodeError):  # an entity may end within a surrogate pair
             named = message.parse_entities(kinds) if message.text else message.parse_caption_entities(kinds)
             return any(entity.user.id == me.id if entity.user else words.casefold().endswith(f"@{me.username}".casefold())
@@ -741,7 +747,7 @@ def question_of(message: Message) -> str:
     "What was asked, without the bot's name in a group."
     text = message.text or ""
     if message.chat.type != Chat.PRIVATE:
-        text = re.sub(rf"@{re.escape(message.get_bot().username)}\b", " ", text, flags=re.I)
+        text = re.sub(rf"@{re.escape(message.get_bot().username)}\b", " ", text, flags=re.IGNORECASE)
     return text.strip()
 
 
@@ -809,7 +815,7 @@ OLD_BUTTON = "Эта кнопка устарела. Категории сейч�
 FORGOTTEN = "Этого вопроса я уже не помню. Спросите ещё раз, пожалуйста."
 
 
-async def _edit(query, text: str, markup: InlineKeyboardMarkup | None = None) -> None:
+async def _edit(query: CallbackQuery, text: str, markup: InlineKeyboardMarkup | None = None) -> None:
     with suppress(BadRequest):  # not modified, too old
         await query.edit_message_text(text, reply_markup=markup)
 
@@ -835,7 +841,7 @@ async def on_themes(update: Update, context: CallbackContext, asked: Asked | Non
 async def on_choice(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "A category or a page of them."
     query, names = update.callback_query, list(_desk(context).responder.categories)
-    what, number, tag = (query.data.split(":") + ["", ""])[:3]
+    what, number, tag = [*query.data.split(":"), "", ""][:3]
     if tag != _tag(names) or not re.fullmatch(r"-?[0-9]{1,6}", number) or int(number) >= len(names):
         return await _edit(query, OLD_BUTTON)
     if what == "page":
@@ -898,8 +904,8 @@ async def compare(update: Update, context: CallbackContext) -> None:
         await said.reply_text(WAIT)
         return
     clean = _clean(context, update.effective_chat)
-    told = [f"{name}:\n{acceptable([answer], clean=clean) or SPEECHLESS}" for (name, _, _), answer in zip(rows, answers)]
-    sent = await said.reply_text(sendable("\n\n".join([f"Вопрос:\n{question}", *told])))
+    lines = [f"{name}:\n{acceptable([answer], clean=clean) or SPEECHLESS}" for (name, _, _), answer in zip(rows, answers)]
+    sent = await said.reply_text(sendable("\n\n".join([f"Вопрос:\n{question}", *lines])))
     context.application.bot_data["recent"].note(sent, Asked(question, said.message_id))
     desk.counters.n["answers"] += len(rows)
 
@@ -918,13 +924,13 @@ async def on_other(update: Update, context: CallbackContext) -> None:
     if update.edited_message:  # it was told already when it was sent
         return
     kind = next((kind for kind in NOT_TEXT if getattr(said, kind, None)), None)
-    await said.reply_text(NOT_TEXT.get(kind, NO_WORDS))
+    await said.reply_text(NOT_TEXT.get(kind or "", NO_WORDS))
 
 # %% ../nbs/04_bot.ipynb #cba3661b
 SORRY = "Ой, что-то у меня сломалось. Попробуйте ещё раз, пожалуйста."
 
 
-def error_text(error: BaseException, messages: bool = False) -> str:
+def error_text(error: BaseException | None, messages: bool = False) -> str:
     "The traceback of `error` and of its causes; without `messages` their own words only if Telegram's."
     parts = []
     while error is not None and len(parts) < 10:
@@ -943,7 +949,7 @@ async def on_error(update: object, context: CallbackContext) -> None:
         return
     desk.counters.n["errors"] += 1
     log.error("an update was lost\n%s", error_text(error, desk.cfg.log_texts))
-    unheard = isinstance(error, Forbidden) or isinstance(error, NetworkError) and not isinstance(error, BadRequest)
+    unheard = isinstance(error, Forbidden) or (isinstance(error, NetworkError) and not isinstance(error, BadRequest))
     if update.effective_chat and not unheard:
         with suppress(TelegramError):
             await context.bot.send_message(update.effective_chat.id, SORRY)
@@ -965,7 +971,7 @@ async def stats(update: Update, context: CallbackContext) -> None:
         f"Ошибок: {f['errors']}\nПовторных вызовов: {f['repeated calls']}\nРаботаю: {f['up'] / 3600:.1f} ч")
 
 
-def describe(responder) -> str:
+def describe(responder: Any) -> str:
     "Which model this is, in a line for the log."
     model, names = getattr(responder, "model", None), list(responder.categories)
     what = type(responder).__name__ if model is None else f"{model.cfg.arch}, {sum(p.numel() for p in model.parameters()):,} parameters"
@@ -1009,8 +1015,8 @@ def _handlers(cfg: BotConfig) -> list:
 
 def build_app(
     cfg: BotConfig,
-    responder,     # has `categories` and `answers(texts, categories, **decoding)`, as a `Responder`
-    request=None,  # what carries the calls to Telegram; default: HTTP
+    responder: Any,  # has `categories` and `answers(texts, categories, **decoding)`, as a `Responder`
+    request: BaseRequest | None = None,  # what carries the calls to Telegram; default: HTTP
 ) -> Application:
     "The bot, ready for `run_polling` or `run_webhook`. `ChitchatError` if its settings cannot be read or written."
     counters = Counters()
@@ -1033,7 +1039,7 @@ def _proper(record: logging.LogRecord) -> bool:
 
 def listen(app: Application, cfg: BotConfig) -> None:
     "Take updates until the process is told to stop."
-    common = dict(allowed_updates=[Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY], bootstrap_retries=2)
+    common: dict[str, Any] = dict(allowed_updates=[Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY], bootstrap_retries=2)
     if not cfg.webhook:
         return app.run_polling(**common)
     host, _, port = cfg.listen.rpartition(":")
@@ -1041,7 +1047,7 @@ def listen(app: Application, cfg: BotConfig) -> None:
                     secret_token=secrets.token_urlsafe(32), **common)
 
 # %% ../nbs/04_bot.ipynb #2f79ea86
-def run(cfg: BotConfig, responder=None) -> None:
+def run(cfg: BotConfig, responder: Any = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until the process is told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("telegram.ext.Application", "telegram.ext.Updater", "telegram.ext.ExtBot", "telegram.Bot", "telegram.ext"):

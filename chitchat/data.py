@@ -17,17 +17,18 @@ __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_GROWTH', 'HARMLESS', 'BLO
            'Corpus', 'load_corpus']
 
 # %% ../nbs/00_data.ipynb #8cb2560e
-import contextlib, gzip, hashlib, html, io, json, multiprocessing, os, re, shutil, sys, tempfile, threading, time, unicodedata, zipfile
+import contextlib, gzip, hashlib, html, json, multiprocessing, os, re, shutil, sys, tempfile, threading, time, unicodedata, zipfile
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ class ChitchatError(ValueError):
 
 
 def input_error(
-    path,              # the file or folder at fault
+    path: str | Path,  # the file or folder at fault
     problem: str,      # what is wrong
     remedy: str,       # what to do about it
     line: int | None = None,  # 1-based line number, where there is one
@@ -73,7 +74,7 @@ def data_size() -> str:  # `CHITCHAT_SIZE`, else 'tiny'
     return size
 
 # %% ../nbs/00_data.ipynb #d4b80c26
-def progress(**kwargs) -> tqdm:
+def progress(**kwargs: Any) -> tqdm:  # what `tqdm` takes
     "A progress bar for notebooks and terminals; silent for what takes less than two seconds."
     in_notebook = "ipykernel" in sys.modules
     slow = {} if in_notebook or sys.stderr.isatty() else {"mininterval": 20}  # a log file needs no animation
@@ -85,7 +86,7 @@ _ALIEN = {b"PK\x03\x04": ("another zip archive", "Unpack it"), b"\x1f\x8b": ("an
           b"\xff\xfe": ("UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"), b"\xfe\xff": ("UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW")}
 
 
-def _zip_member(path: Path) -> io.BufferedIOBase:
+def _zip_member(path: Path) -> IO[bytes]:
     try:
         z = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
@@ -98,16 +99,16 @@ def _zip_member(path: Path) -> io.BufferedIOBase:
     return z.open(names[0])  # read as a stream: nothing is ever written where the name in the archive says
 
 # %% ../nbs/00_data.ipynb #f1349eac
-def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
+def open_raw(path: str | Path) -> IO[bytes]:  # bytes of the text inside
     "Open a plain, zipped or gzipped file; `ChitchatError` if there is none or it is no such file."
     path = Path(path)
     if path.is_dir():
         raise input_error(path, "is a folder", "Pass the file inside it: qa_data.jsonl, qa_data.jsonl.zip or train.txt")
     if not path.exists():
         raise input_error(path, "does not exist", "Check the path; the README says where to get the course's data")
-    with open(path, "rb") as f:
-        magic = f.read(2)
-    f = _zip_member(path) if magic == b"PK" else gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
+    with open(path, "rb") as head:
+        magic = head.read(2)
+    f: Any = _zip_member(path) if magic == b"PK" else gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
     start = f.peek(8)
     for magic, (what, remedy) in _ALIEN.items():
         if start.startswith(magic):
@@ -200,7 +201,7 @@ def _decode(line: bytes) -> str:
 
 
 def _guess_format(path: Path) -> str:  # 'json' or 'tsv'
-    votes = Counter()
+    votes: Counter[str] = Counter()
     for _, line in islice(raw_lines(path), 10_000):
         if line.strip():
             votes["json" if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") else "tsv" if b"\t" in line else "neither"] += 1
@@ -221,8 +222,8 @@ class ReadReport:
     pairs: int = 0       # question–answer pairs read
     unanswered: int = 0  # questions without any response
     broken: int = 0      # lines that could not be used, or not wholly
-    reasons: dict = field(default_factory=dict)   # reason → lines
-    examples: list = field(default_factory=list)  # the first few of them: (line number, reason)
+    reasons: dict[str, int] = field(default_factory=dict)  # reason → lines
+    examples: list[tuple[int, str]] = field(default_factory=list)  # the first few of them: (line number, reason)
 
     def add(self, other: "ReadReport") -> None:
         "Count another stretch of the same file in."
@@ -231,12 +232,12 @@ class ReadReport:
         self.reasons = dict(Counter(self.reasons) + Counter(other.reasons))
         self.examples = (self.examples + other.examples)[:5]
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"{self.lines:,} lines: {self.pairs:,} pairs, {self.unanswered:,} questions without an answer, {self.broken:,} broken lines"
         return text + "".join(f"\n  line {n} {why}" for n, why in self.examples)
 
 
-def _check_share(report: ReadReport, max_broken: float):
+def _check_share(report: ReadReport, max_broken: float) -> None:
     if report.broken > max_broken * report.lines:
         line, why = report.examples[0]
         remedy = {"is not UTF-8": "Convert the file: iconv -f CP1251 -t UTF-8 OLD > NEW"}.get(
@@ -314,7 +315,7 @@ def _frame(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
 
 # %% ../nbs/00_data.ipynb #7b6611e8
 def read_pairs(
-    path,                         # qa_data.jsonl or train.txt, plain, .zip or .gz
+    path: str | Path,             # qa_data.jsonl or train.txt, plain, .zip or .gz
     max_rows: int | None = None,  # stop after this many pairs
     max_broken: float = 0.1,      # refuse a file with a larger share of broken lines
 ) -> pd.DataFrame:                # columns question, answer, category ('' if the file has none)
@@ -498,28 +499,28 @@ def _any(df: pd.DataFrame, pattern: re.Pattern, test: Callable | None = None) ->
     return marks
 
 # %% ../nbs/00_data.ipynb #e8db575d
-def drop_empty(df, cfg):
+def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Nothing to read: no letter or digit in the question, or an answer too short."
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
 
-def drop_links(df, cfg):
+def drop_links(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Whoever answers with a link teaches the model to answer with links."
     return _any(df, _LINK)
 
 
-def drop_adverts(df, cfg):
+def drop_adverts(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Somebody sells something."
     return _any(df, _AD, is_advert) | _any(df, _PHONE)
 
 # %% ../nbs/00_data.ipynb #022d02aa
-def drop_foreign(df, cfg):
+def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Mostly not Cyrillic."
     return _any(df, _OTHER_LETTER, lambda t: cyrillic_share(t) < cfg.min_cyrillic)
 
 
-def drop_obscene(df, cfg):
+def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Words that the bot shall not learn."
     if cfg.keep_obscene:
         return np.zeros(len(df), dtype=bool)
@@ -530,7 +531,7 @@ _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
 _ONE_WORD = re.compile(r"\b(\w+)(?:[^\w\n]+\1\b){2}")
 
 
-def drop_shouting(df, cfg):
+def drop_shouting(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Nothing but one letter, or one word over and over."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
@@ -548,12 +549,12 @@ def shorten(text: str, cfg: DataConfig) -> str:
     return text[:end] or text
 
 # %% ../nbs/00_data.ipynb #18e87399
-def drop_long_questions(df, cfg):
+def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "More words than the model will read."
     return longer_than(df.question.tolist(), cfg.max_question_words)
 
 
-def drop_long_answers(df, cfg):
+def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "A lecture is not a chat."
     return longer_than(df.answer.tolist(), cfg.max_answer_words)
 
@@ -564,7 +565,7 @@ def copied_share(question: str, answer: str) -> float:  # 0.0 for an answer with
     return sum(w in known for w in words) / len(words) if words else 0.0
 
 
-def drop_copied(df, cfg):
+def drop_copied(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Echo: the answer says what the question said."
     if cfg.max_copied >= 1:
         return np.zeros(len(df), dtype=bool)
@@ -576,21 +577,21 @@ def with_keys(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:  # with column
     return df if "qkey" in df else df.assign(qkey=hash_keys(df.question.tolist(), cfg.seed), akey=hash_keys(df.answer.tolist(), cfg.seed))
 
 
-def drop_duplicates(df, cfg):
+def drop_duplicates(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "The same question with the same answer, up to punctuation."
     return with_keys(df, cfg).duplicated(["qkey", "akey"]).to_numpy()
 
 # %% ../nbs/00_data.ipynb #9813828f
-def _nth(df, cfg, column: str) -> np.ndarray:
+def _nth(df: pd.DataFrame, cfg: DataConfig, column: str) -> np.ndarray:
     return with_keys(df, cfg).groupby(column).cumcount().to_numpy()
 
 
-def drop_frequent(df, cfg):
+def drop_frequent(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "One answer stood here often enough: «не знаю» is true of every question and says nothing."
     return _nth(df, cfg, "akey") >= cfg.max_same_answer
 
 
-def drop_surplus(df, cfg):
+def drop_surplus(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "The question has its answers."
     return _nth(df, cfg, "qkey") >= cfg.max_answers if cfg.max_answers else np.zeros(len(df), dtype=bool)
 
@@ -657,8 +658,12 @@ SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 # %% ../nbs/00_data.ipynb #e1448bd3
 class Tokenizer:
     "Byte-pair encoding; ids 0–3 are `PAD, UNK, BOS, EOS`, and `encode` never makes 0, 2 or 3."
+    encode_flat: ClassVar[Callable[..., tuple[list[int], list[int]]]]  # these four are written further below
+    encode_batch: ClassVar[Callable[..., list[list[int]]]]
+    save: ClassVar[Callable[..., None]]
+    load: ClassVar[Callable[..., "Tokenizer"]]
 
-    def __init__(self, bpe):
+    def __init__(self, bpe: Any):  # a tokenizer of the `tokenizers` library
         self._bpe, self._words = bpe, {}
 
     @classmethod
@@ -675,6 +680,7 @@ class Tokenizer:
         return cls(bpe)
 
     def encode(self, text: str) -> list[int]:
+        "Ids of a cleaned text, without BOS and EOS."
         return self._bpe.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -689,7 +695,7 @@ class Tokenizer:
         "Everything, as JSON; what `save` writes."
         return self._bpe.to_str()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._bpe.get_vocab_size()
 
 # %% ../nbs/00_data.ipynb #5b2f60c3
@@ -697,7 +703,7 @@ MAX_WORDS = 500_000  # that a tokenizer remembers; some 150 bytes each
 _ODD_SPACE = re.compile("^ |  | $|[▁\n\t]")  # here a text is not the sum of its words
 
 
-def _encode_flat(self, texts: Iterable[str]) -> tuple[list[int], list[int]]:  # all ids in a row, where each text ends
+def _encode_flat(self: Tokenizer, texts: Iterable[str]) -> tuple[list[int], list[int]]:  # all ids in a row, where each text ends
     "`encode` for many texts."
     ids, ends, words = [], [], self._words
     for text in texts:
@@ -715,7 +721,7 @@ def _encode_flat(self, texts: Iterable[str]) -> tuple[list[int], list[int]]:  # 
     return ids, ends
 
 
-def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+def _encode_batch(self: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     "`encode` for many texts."
     ids, ends = self.encode_flat(texts)
     return [ids[a:b] for a, b in zip([0, *ends], ends)]
@@ -724,12 +730,12 @@ def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
 Tokenizer.encode_flat, Tokenizer.encode_batch = _encode_flat, _encode_batch
 
 # %% ../nbs/00_data.ipynb #33535063
-def _save_tokenizer(self, path) -> None:
+def _save_tokenizer(self: Tokenizer, path: str | Path) -> None:
     "Write one JSON file."
     Path(path).write_text(self.to_str(), encoding="utf-8")
 
 
-def _load_tokenizer(cls, path) -> Tokenizer:
+def _load_tokenizer(cls: type[Tokenizer], path: str | Path) -> Tokenizer:
     "Read what `save` wrote; `ChitchatError` for anything else."
     from tokenizers import Tokenizer as BPE
     try:
@@ -745,7 +751,7 @@ def _load_tokenizer(cls, path) -> Tokenizer:
 
 
 Tokenizer.save = _save_tokenizer
-Tokenizer.load = classmethod(_load_tokenizer)
+Tokenizer.load = classmethod(_load_tokenizer)  # type: ignore[assignment]  # a class method, too, is called without its first argument
 
 # %% ../nbs/00_data.ipynb #1a5ca2f2
 class CategoryVocab:
@@ -766,7 +772,7 @@ class CategoryVocab:
         counts = {n: c for n, c in counts.items() if n}
         return cls([n for n, c in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if c >= min_count])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names) + 1
 
     def get(self, name: str | None) -> int:
@@ -784,7 +790,7 @@ class CategoryVocab:
         raise ChitchatError(f"There is no category «{name}»; the nearest are: {', '.join(near) or 'none, this model has no categories'}")
 
 # %% ../nbs/00_data.ipynb #0be48a2c
-def gather(flat: np.ndarray, off: np.ndarray, rows) -> tuple[np.ndarray, np.ndarray]:  # (elements of these rows one after the other, (N,) lengths)
+def gather(flat: np.ndarray, off: np.ndarray, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (elements of these rows one after the other, (N,) lengths)
     "Pick rows out of a flat array with offsets."
     rows = np.asarray(rows, dtype=np.int64)
     start, lengths = off[rows], off[rows + 1] - off[rows]
@@ -792,24 +798,25 @@ def gather(flat: np.ndarray, off: np.ndarray, rows) -> tuple[np.ndarray, np.ndar
     return flat[np.repeat(start - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)], lengths
 
 
-def offsets(lengths) -> np.ndarray:  # (N + 1,)
+def offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:  # (N + 1,)
     "Where rows of these lengths begin and end."
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 # %% ../nbs/00_data.ipynb #9184efa6
 class PairData:
     "A dataset of encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
+    batch: ClassVar[Callable[..., "Batch"]]  # written further below
 
-    def __init__(self, src, src_off, tgt, tgt_off, cat, n_chars):
+    def __init__(self, src: np.ndarray, src_off: np.ndarray, tgt: np.ndarray, tgt_off: np.ndarray, cat: np.ndarray, n_chars: np.ndarray):
         self.src, self.src_off, self.tgt, self.tgt_off, self.cat, self.n_chars = src, src_off, tgt, tgt_off, cat, n_chars
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.cat)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray, int]:
         return (self.src[self.src_off[i]:self.src_off[i + 1]], self.tgt[self.tgt_off[i]:self.tgt_off[i + 1]], int(self.cat[i]))
 
-    def subset(self, rows) -> "PairData":
+    def subset(self, rows: np.ndarray) -> "PairData":
         "The pairs at these indices, in this order."
         (src, s), (tgt, t) = gather(self.src, self.src_off, rows), gather(self.tgt, self.tgt_off, rows)
         return PairData(src, offsets(s), tgt, offsets(t), self.cat[rows], self.n_chars[rows])
@@ -862,10 +869,10 @@ class Batch:
     def n_tokens(self) -> int:  # target tokens without padding
         return int((self.tgt_out != PAD).sum())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.cat)
 
-    def to(self, device, non_blocking: bool = True) -> "Batch":
+    def to(self, device: str | torch.device, non_blocking: bool = True) -> "Batch":
         return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.src, self.tgt_in, self.tgt_out, self.cat)))
 
 # %% ../nbs/00_data.ipynb #f83d4523
@@ -884,7 +891,7 @@ def pad_rows(rows: Sequence[Sequence[int]]) -> Tensor:  # (B, longest), at least
     return torch.from_numpy(_pad(*_flat(rows)))
 
 
-def _batch(src, s, tgt, t, cat) -> Batch:  # flat ids and lengths of both sides
+def _batch(src: np.ndarray, s: np.ndarray, tgt: np.ndarray, t: np.ndarray, cat: Sequence[int] | np.ndarray) -> Batch:  # flat ids and lengths of both sides
     tgt_out = _pad(tgt, t, extra=1)
     tgt_in = np.roll(tgt_out, 1, axis=1)
     tgt_in[:, 0] = BOS
@@ -900,7 +907,7 @@ def collate(
     return _batch(*_flat(src), *_flat(tgt), cat)
 
 # %% ../nbs/00_data.ipynb #4435dee4
-def _data_batch(self, rows: Sequence[int]) -> Batch:
+def _data_batch(self: PairData, rows: Sequence[int]) -> Batch:
     "The same as `collate([self[i] for i in rows])`, several times as fast."
     return _batch(*gather(self.src, self.src_off, rows), *gather(self.tgt, self.tgt_off, rows), self.cat[rows])
 
@@ -937,7 +944,7 @@ class LengthBatchSampler:
 
     def __init__(
         self,
-        lengths,             # (N,) tokens a row, or (N, 2): question and answer, which then count together
+        lengths: Sequence[int] | np.ndarray,  # (N,) tokens a row, or (N, 2): question and answer, which then count together
         max_tokens: int,     # budget of a batch: rows × (longest question + longest answer)
         seed: int = 0,
         shuffle: bool = True,  # False: sorted, for evaluation
@@ -945,9 +952,10 @@ class LengthBatchSampler:
         lengths = np.asarray(lengths, dtype=np.int32)
         self.lengths = lengths[:, None] if lengths.ndim == 1 else lengths
         self.max_tokens, self.seed, self.shuffle, self.epoch = max_tokens, seed, shuffle, 0
-        self._cached = (None, [])
+        self._cached: tuple[int | None, list[np.ndarray]] = (None, [])
 
     def set_epoch(self, epoch: int) -> None:
+        "Each epoch has an order of its own, the same for the same seed."
         self.epoch = epoch
 
     def batches(self) -> list[np.ndarray]:
@@ -963,7 +971,7 @@ class LengthBatchSampler:
     def __iter__(self) -> Iterator[list[int]]:
         return (b.tolist() for b in self.batches())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.batches())
 
 # %% ../nbs/00_data.ipynb #5e0f3126
@@ -1004,7 +1012,7 @@ class ArrayFolder:
         self.append(name, flat)
         self.append(name + "_off", before + np.cumsum(lengths, dtype=np.int64))
 
-    def commit(self, **meta) -> None:
+    def commit(self, **meta: Any) -> None:
         "Everything to disk, and only then the name."
         for f in self.files.values():
             f.flush()
@@ -1027,6 +1035,13 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:  # (
     except (OSError, ValueError, KeyError):
         return None
 
+
+def _whole(folder: Path) -> tuple[dict[str, np.ndarray], dict]:
+    "`open_arrays` of what has just been made."
+    if (opened := open_arrays(folder)) is None:
+        raise input_error(folder, "was changed by somebody else", "Start again: it will be made anew")
+    return opened
+
 # %% ../nbs/00_data.ipynb #ff2b58e4
 def pack(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # UTF-8 bytes of all, (N,) bytes of each
     "Texts as two arrays."
@@ -1041,7 +1056,7 @@ class PairTexts:
         self.columns = {c: (arrays[f"{split}.{c}"], arrays[f"{split}.{c}_off"]) for c in ("question", "answer")}
         self.codes, self.names, self.attrs = arrays[f"{split}.category"], names, attrs
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.codes)
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:  # name: 'question' or 'answer'
@@ -1050,7 +1065,7 @@ class PairTexts:
         off = off[start:(len(self) if stop is None else min(stop, len(self))) + 1]
         raw = flat[off[0]:off[-1]].tobytes()
         ends = (off - off[0]).tolist()
-        return [raw[a:b].decode() for a, b in zip(ends, ends[1:])]
+        return [raw[a:b].decode() for a, b in pairwise(ends)]
 
     def frame(self, start: int = 0, stop: int | None = None) -> pd.DataFrame:
         "A table of these rows; of all of them it may be large."
@@ -1059,14 +1074,14 @@ class PairTexts:
         df.attrs = self.attrs
         return df
 
-    def __getitem__(self, i) -> pd.DataFrame:
+    def __getitem__(self, i: int | slice) -> pd.DataFrame:
         return self.frame(i.start or 0, i.stop) if isinstance(i, slice) else self.frame(i, i + 1)
 
 # %% ../nbs/00_data.ipynb #3d27d25a
 def _start_worker(parent: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
@@ -1105,10 +1120,10 @@ def parallel_map(
                                 "Start again, it goes on where it stopped; with CHITCHAT_WORKERS=1 it needs less") from None
 
 # %% ../nbs/00_data.ipynb #7b005f78
-def _save_part(path: Path, meta: dict, **arrays) -> None:
+def _save_part(path: Path, meta: dict, **arrays: np.ndarray) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     with open(part, "wb") as f:
-        np.savez(f, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
+        np.savez(f, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
     os.replace(part, path)
 
 
@@ -1213,7 +1228,7 @@ def _rows_of_parts(parts: list[Path], rows: list[int]) -> list[list[str]]:  # [q
 
 # %% ../nbs/00_data.ipynb #0c424458
 @contextlib.contextmanager
-def _alone(folder: Path):
+def _alone(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # not a Unix system: whoever is second does the work twice
@@ -1226,11 +1241,11 @@ def _alone(folder: Path):
 
 def _code(function: Callable) -> str:
     "What a function does, as text: its instructions and constants."
-    def walk(code): return code.co_code.hex() + "".join(walk(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts)
+    def walk(code: Any) -> str: return code.co_code.hex() + "".join(walk(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts)
     return walk(function.__code__) if hasattr(function, "__code__") else repr(function)
 
 
-def _fingerprint(*what) -> str:
+def _fingerprint(*what: Any) -> str:
     return hashlib.blake2b(json.dumps(what, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace"), digest_size=10).hexdigest()
 
 
@@ -1242,7 +1257,7 @@ def _file_hash(path: Path) -> str:
 
 def _module_hash() -> str:
     "Of the code that fills the cache."
-    return hashlib.blake2b(Path(sys.modules["chitchat.data"].__file__ if "__file__" not in globals() else __file__).read_bytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(Path(str(sys.modules["chitchat.data"].__file__) if "__file__" not in globals() else __file__).read_bytes(), digest_size=16).hexdigest()
 
 # %% ../nbs/00_data.ipynb #bcb5f01f
 ENCODING = ("vocab_size", "max_tok_pairs", "max_src", "max_tgt", "min_category")  # settings that concern the second half only
@@ -1292,7 +1307,7 @@ def _open_tokenizer(path: Path) -> Tokenizer:
 
 
 def _open_texts(folder: Path, split: str) -> PairTexts:
-    arrays, meta = open_arrays(folder)
+    arrays, meta = _whole(folder)
     meta = meta | {"read": ReadReport(**meta["read"])}
     return PairTexts(arrays, split, meta["names"], {k: meta[k] for k in ("read", "dropped", "dropped_examples")})
 
@@ -1340,7 +1355,7 @@ def prepare_ids(
         if not (work / "tokenizer.json").exists():
             (tok or _train_tokenizer(_open_texts(pairs, "train"), cfg)).save(work / "tokenizer.part")
             os.replace(work / "tokenizer.part", work / "tokenizer.json")
-        cats = cats or CategoryVocab.from_counts(open_arrays(pairs)[1]["frequency"], cfg.min_category)
+        cats = cats or CategoryVocab.from_counts(_whole(pairs)[1]["frequency"], cfg.min_category)
         writer = ArrayFolder(folder)
         for split in ("train", "valid"):
             _encode_split(pairs, split, work, writer, cats, cfg, workers)
@@ -1378,12 +1393,12 @@ class Corpus:
 
 # %% ../nbs/00_data.ipynb #dd59898c
 def _open_data(folder: Path, split: str) -> PairData:
-    arrays, _ = open_arrays(folder)
+    arrays, _ = _whole(folder)
     return PairData(*(arrays[f"{split}.{name}"] for name in ("src", "src_off", "tgt", "tgt_off", "cat", "n_chars")))
 
 
 def load_corpus(
-    path,                              # raw file, or a list of them
+    path: str | Path | Sequence[str | Path],  # raw file, or a list of them
     cfg: DataConfig = DataConfig(),
     max_rows: int | None = None,       # read only the first pairs
     tok: Tokenizer | None = None,      # use these instead of learning new ones,
@@ -1404,5 +1419,5 @@ def load_corpus(
         ids = prepare_ids(pairs, cfg, tok, cats, workers)
     except OSError as e:
         raise input_error(cache, f"cannot be used as a cache ({e.strerror})", "Free some space, or set CHITCHAT_CACHE to another folder") from None
-    return Corpus(train, valid.frame(), tok or Tokenizer.load(ids / "tokenizer.json"), cats or CategoryVocab(open_arrays(ids)[1]["categories"]),
+    return Corpus(train, valid.frame(), tok or Tokenizer.load(ids / "tokenizer.json"), cats or CategoryVocab(_whole(ids)[1]["categories"]),
                   _open_data(ids, "train"), _open_data(ids, "valid"), cfg)

@@ -16,10 +16,11 @@ __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'LI
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, json, math, re, shutil, sys, textwrap
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ class DecodeConfig:
     antilm: float = 1.0       # rerank: score = (log p(a|q) - antilm · log p(a)) / length
     capital: bool = False     # first letter of a sentence, once ids are text
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("seed", "banned"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -162,7 +163,7 @@ Rule = Callable[[Tensor, Tensor], Tensor]  # scores (N, V), prefix (N, t) → sc
 
 def ban(tokens: Sequence[int]) -> Rule:
     "These are never said."
-    def rule(scores, prefix):
+    def rule(scores: Tensor, prefix: Tensor) -> Tensor:
         return scores.index_fill(1, torch.tensor(tokens, device=scores.device), -torch.inf)
     return rule
 
@@ -171,7 +172,7 @@ def length(least: int, most: int) -> Rule:
     "No end before `least` tokens, no token after `most`."
     early = ban([EOS])
 
-    def rule(scores, prefix):
+    def rule(scores: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] >= most:
             return torch.full_like(scores, -torch.inf).index_copy_(1, torch.tensor([EOS], device=scores.device), scores[:, EOS:EOS + 1])
         return early(scores, prefix) if prefix.shape[1] < least else scores
@@ -180,7 +181,7 @@ def length(least: int, most: int) -> Rule:
 # %% ../nbs/03_decoding.ipynb #7578e531
 def repetition_penalty(penalty: float) -> Rule:
     "Tokens said before are less likely: log p times `penalty`."
-    def rule(scores, prefix):
+    def rule(scores: Tensor, prefix: Tensor) -> Tensor:
         return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
     return rule
 
@@ -195,7 +196,7 @@ def without_marks(prefix: Tensor, marks: Tensor) -> Tensor:  # (N, t) → (N, t)
 # %% ../nbs/03_decoding.ipynb #c63dba3f
 def no_repeat_ngram(n: int, marks: Tensor | None = None) -> Rule:
     "No run of `n` tokens occurs twice; tokens with `marks` (V,) ≠ 0 are passed over."
-    def rule(scores, prefix):
+    def rule(scores: Tensor, prefix: Tensor) -> Tensor:
         t = prefix.shape[1]
         if t < n:
             return scores
@@ -221,7 +222,7 @@ def no_punctuation_run(most: int, marks: Tensor) -> Rule:
     "At most this many punctuation marks in a row, spaces between them not counted."
     biggest = int(marks.max())
 
-    def rule(scores, prefix):
+    def rule(scores: Tensor, prefix: Tensor) -> Tensor:
         if not prefix.shape[1]:
             return scores
         each = marks[prefix]
@@ -371,7 +372,7 @@ def decode_left_to_right(
 ) -> list[Hypothesis]:        # B · copies, those of a question together
     "Greedy decoding and sampling."
     n, device, rules = len(src) * copies, src.device, rules_of(cfg, marks)
-    found, step = [None] * n, Stepper(model, src, cat, cfg)
+    found, step = [Hypothesis([], 0.0, 0.0)] * n, Stepper(model, src, cat, cfg)
     if copies > 1:
         step.expand(copies)
     u = uniforms(seeds_of(cfg, len(src)), copies, cfg.max_len + 1).to(device) if cfg.method != "greedy" else torch.zeros(n, cfg.max_len + 1, 1)
@@ -388,7 +389,7 @@ def decode_left_to_right(
         over = (size >= 0).tolist()
         if 4 * sum(over) >= len(over):
             for i in (i for i, x in enumerate(over) if x):
-                found[rows[i]] = Hypothesis(ids[i, :size[i]].tolist(), *sums[i].tolist())
+                found[int(rows[i])] = Hypothesis(ids[i, :size[i]].tolist(), *sums[i].tolist())
             if all(over):
                 break
             on = (size < 0).nonzero()[:, 0]
@@ -403,8 +404,7 @@ def best_candidates(
     n: int,
 ) -> tuple[Tensor, Tensor]:  # hypothesis and token of the `n` best continuations, each (B, n), best first
     "The greatest of `before + scores` a question."
-    B, K, V = scores.shape
-    x = _blocks(scores)  # (B, K, V/b, b)
+    (B, K, _), x = scores.shape, _blocks(scores)  # (B, K, V/b, b)
     per, b = x.shape[2:]
     top = (x.amax(-1) + before.unsqueeze(-1)).flatten(1).topk(min(n, K * per), sorted=False).indices  # blocks (B, m)
     inner = x.flatten(1, 2)[torch.arange(B, device=x.device).unsqueeze(1), top] + before.gather(1, top // per).unsqueeze(-1)
@@ -421,7 +421,7 @@ class _Pool:
     size: Tensor   # (B, K)
     ids: Tensor    # (B, K, T)
 
-    def add(self, score, logp, size, ids) -> "_Pool":
+    def add(self, score: Tensor, logp: Tensor, size: Tensor, ids: Tensor) -> "_Pool":
         "Let (B, m) more compete for the K places."
         both = [torch.cat([old, new], 1) for old, new in zip((self.score, self.logp, self.size, self.ids), (score, logp, size, ids))]
         score, best = both[0].topk(self.score.shape[1])
@@ -444,7 +444,7 @@ def extend(
     taken = scores.new_zeros(len(scores), scores.shape[-1]) if cfg.groups > 1 else None
     for g in range(cfg.groups):
         own, old = scores[:, g * k:(g + 1) * k], before[:, g * k:(g + 1) * k]
-        beam, token = best_candidates(own - cfg.diversity * taken.unsqueeze(1) if g else own, old, 2 * k)
+        beam, token = best_candidates(own - cfg.diversity * taken.unsqueeze(1) if taken is not None else own, old, 2 * k)
         short = 2 * k - beam.shape[1]
         if short:  # a vocabulary smaller than the beam
             beam, token = F.pad(beam, (0, short)), F.pad(token, (0, short), value=PAD)
@@ -477,7 +477,7 @@ class _Beams:
     pool: _Pool
 
     @classmethod
-    def start(cls, n: int, cfg: DecodeConfig, device) -> "_Beams":
+    def start(cls, n: int, cfg: DecodeConfig, device: torch.device) -> "_Beams":
         score = torch.full((n, cfg.beams), -torch.inf, device=device)
         pool = _Pool(score, torch.zeros_like(score), torch.zeros_like(score, dtype=torch.long), torch.full((n, cfg.beams, cfg.max_len + 1), PAD, device=device))
         score = score.clone()
@@ -516,7 +516,7 @@ def beam_search(
     "Beam search; a question that is done is frozen and leaves the batch."
     n, rules, step = len(src), rules_of(cfg, marks), Stepper(model, src, cat, cfg)
     step.expand(cfg.beams)
-    found, beams = [[] for _ in range(n)], _Beams.start(n, cfg, src.device)
+    found, beams = [list[Hypothesis]() for _ in range(n)], _Beams.start(n, cfg, src.device)
     last = torch.full((n * cfg.beams,), BOS, device=src.device)
     for t in range(cfg.max_len + 1 if n else 0):
         scores, own = step(last)
@@ -611,7 +611,8 @@ class QuickLSTM(nn.Module):
 
     def __init__(self, rnn: nn.LSTM, dtype: torch.dtype):
         super().__init__()
-        self.gates = QuickLinear(torch.cat([rnn.weight_ih_l0, rnn.weight_hh_l0], 1), rnn.bias_ih_l0 + rnn.bias_hh_l0, dtype)
+        p = dict(rnn.named_parameters())
+        self.gates = QuickLinear(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], dtype)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         (h, c), out = (s[0] for s in state), []
@@ -648,7 +649,8 @@ class QuickDecoderLayer(nn.Module):
         self.norms = nn.ModuleList(QuickNorm(n) for n in (layer.norm1, layer.norm2, layer.norm3))
         self.cross = layer.cross  # projects the question, once
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal, visible, weights=None):
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal: Tensor | None, visible: Tensor,
+                weights: list | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         n, t, d = x.shape
         heads = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).transpose(1, 3)  # (N, H, 3, T, D/H)
         qk = F.rms_norm(heads[:, :, :2], heads.shape[-1:], eps=1e-6)
@@ -685,7 +687,7 @@ def quick(
     fast, dtype = copy.deepcopy(model).eval().requires_grad_(False), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     for parent in list(fast.modules()):
         if hasattr(parent, "fused"):
-            parent.fused = True  # attention in the library's one kernel
+            parent.fused = True  # type: ignore[assignment]  # attention in the library's one kernel
         for name, child in parent.named_children():
             if (layer := _quick_layer(child, dtype)) is not None:
                 setattr(parent, name, layer)
@@ -723,14 +725,17 @@ class Answer:
 # %% ../nbs/03_decoding.ipynb #284ce067
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
+    hypotheses: ClassVar[Callable[..., list[list[Answer]]]]  # both are written in the cells below
+    _categories: ClassVar[Callable[..., list[int]]]
 
     def __init__(self, model: Seq2Seq, tok: Tokenizer, cats: CategoryVocab, data_cfg: DataConfig = DataConfig(),
                  decode: DecodeConfig = DecodeConfig(), precision: str = "fp32"):
         self.model, self.tok, self.cats, self.data_cfg, self.decode = model.eval(), tok, cats, data_cfg, decode
-        self.precision, self.marks, self._quick = precision, marks_of(tok).to(next(model.parameters()).device), (None, None)
+        self.precision, self.marks = precision, marks_of(tok).to(next(model.parameters()).device)
+        self._quick: tuple[int, Seq2Seq] | None = None
 
     @classmethod
-    def from_checkpoint(cls, path, device: str | torch.device | None = None, precision: str = "fp32") -> "Responder":
+    def from_checkpoint(cls, path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> "Responder":
         "Load a folder that training wrote, with its `decoding.json` if it has one; `ChitchatError` if something is wrong with it."
         ck = load_checkpoint(path, device)
         return cls(ck.model, ck.tok, ck.cats, ck.data_cfg, load_decoding(path), precision)
@@ -744,7 +749,7 @@ class Responder:
     def quick(self) -> Seq2Seq:
         "The model arranged for decoding; made anew when its weights have changed."
         version = sum(p._version for p in self.model.parameters())
-        if self._quick[0] != version:
+        if self._quick is None or self._quick[0] != version:
             self._quick = version, quick(self.model, self.precision)
         return self._quick[1]
 
@@ -757,11 +762,11 @@ class Responder:
         "Readable text of an answer; never empty."
         return readable(self.tok.decode(ids), capital) or "..."
 
-    def answer(self, text: str, category: str | None = None, **decoding) -> str:
+    def answer(self, text: str, category: str | None = None, **decoding: Any) -> str:
         "Answer one question; `decoding` are fields of `DecodeConfig`. An unknown category is a `ChitchatError`."
         return self.answers([text], category, **decoding)[0]
 
-    def answers(self, texts: Sequence[str], categories: str | Sequence[str | None] | None = None, batch: int = 64, **decoding) -> list[str]:
+    def answers(self, texts: Sequence[str], categories: str | Sequence[str | None] | None = None, batch: int = 64, **decoding: Any) -> list[str]:
         "The best answer to each of many questions; `categories`: one for all, or one for each."
         return [best[0].text for best in self.hypotheses(texts, categories, 1, batch, **decoding)]
 
@@ -772,7 +777,7 @@ def hypotheses(
     categories: str | Sequence[str | None] | None = None,  # one for all, or one for each
     n: int = 1,        # answers a question, at most; greedy decoding becomes a beam if it is above 1
     batch: int = 64,
-    **decoding,        # fields of `DecodeConfig`
+    **decoding: Any,   # fields of `DecodeConfig`
 ) -> list[list[Answer]]:  # in the order of the questions, the best answer first
     "Several answers to each question with their log-probabilities, decoded in batches of similar length."
     cfg = _for_n_best(replace(self.decode, **decoding), n)
@@ -790,7 +795,7 @@ def hypotheses(
 def _for_n_best(cfg: DecodeConfig, n: int) -> DecodeConfig:
     if n > 1 and cfg.method == "greedy":
         cfg = replace(cfg, method="beam")
-    room = {"beam": {"beams": max(n, cfg.beams) if cfg.groups == 1 else cfg.beams}, "rerank": {"candidates": max(n, cfg.candidates)}}
+    room: dict[str, dict[str, Any]] = {"beam": {"beams": max(n, cfg.beams) if cfg.groups == 1 else cfg.beams}, "rerank": {"candidates": max(n, cfg.candidates)}}
     return replace(cfg, n_best=n, **room.get(cfg.method, {}))
 
 
@@ -800,12 +805,12 @@ Responder.hypotheses = hypotheses
 DECODING = "decoding.json"
 
 
-def save_decoding(folder, cfg: DecodeConfig) -> None:
+def save_decoding(folder: str | Path, cfg: DecodeConfig) -> None:
     "Keep `cfg` as the default of a checkpoint."
     write_atomic(Path(folder) / DECODING, json.dumps(asdict(cfg), indent=1).encode())
 
 
-def load_decoding(folder) -> DecodeConfig:
+def load_decoding(folder: str | Path) -> DecodeConfig:
     "The default of a checkpoint; that of the library if it has none."
     path = Path(folder) / DECODING
     if not path.exists():
@@ -816,7 +821,7 @@ def load_decoding(folder) -> DecodeConfig:
         raise input_error(path, f"holds no settings for decoding ({e})", "Delete it to go back to the library's defaults") from None
 
 # %% ../nbs/03_decoding.ipynb #2aa63a42
-def _categories(self, categories: str | Sequence[str | None] | None, n: int) -> list[int]:
+def _categories(self: Responder, categories: str | Sequence[str | None] | None, n: int) -> list[int]:
     "Category ids of `n` questions."
     each = [categories] * n if categories is None or isinstance(categories, str) else list(categories)
     if len(each) != n:
@@ -864,6 +869,10 @@ LISTENS = {"greedy": (), "beam": ("beams",), "nucleus": ("temperature", "top_p",
 
 class AnswerBox:
     "A question, how to answer it, and the answers: call it anywhere, or show it in JupyterLab."
+    widgets: ClassVar[Callable[..., Any]]  # both are written in the cells below
+    _ipython_display_: ClassVar[Callable[..., None]]
+    controls: dict[str, Any]
+    shown: Any
 
     def __init__(self, responder: Responder, question: str):
         self.responder, self.question = responder, question
@@ -874,19 +883,19 @@ class AnswerBox:
         category: str | None = None,
         method: str = "greedy",       # greedy, beam, nucleus or guided
         n: int = 3,                   # answers, from methods that have several
-        **sliders,                    # temperature, top_p, seed, beams, guidance; what the method doesn't listen to is ignored
+        **sliders: Any,               # temperature, top_p, seed, beams, guidance; what the method doesn't listen to is ignored
     ) -> pd.DataFrame:                # answer, log p (nats, with the end); best first
         "Answers with their log-probabilities; `ChitchatError` for an unknown method or category."
         if method not in LISTENS:
             raise ChitchatError(f"The box has no method {method!r}; choose one of {', '.join(LISTENS)}")
-        own = {"method": "greedy" if method == "guided" else method, "guidance": 2.0 if method == "guided" else 1.0, "category_guidance": None}
+        own: dict[str, Any] = {"method": "greedy" if method == "guided" else method, "guidance": 2.0 if method == "guided" else 1.0, "category_guidance": None}
         own |= {"seed": 0, **{k: sliders[k] for k in LISTENS[method] if k in sliders}}
         n = {"beam": min(n, own.get("beams", n)), "nucleus": n}.get(method, 1)
         found = self.responder.hypotheses([self.question if question is None else question], category, n, **own)[0]
         return pd.DataFrame({"answer": [a.text for a in found], "log p": [a.logp for a in found]})
 
 # %% ../nbs/03_decoding.ipynb #67d89308
-def _box_widgets(self: AnswerBox):
+def _box_widgets(self: AnswerBox) -> Any:  # a VBox of ipywidgets
     "The box as widgets; `controls` and `shown` are its parts."
     import ipywidgets as w
     slider = lambda kind, value, least, most, step: kind(value=value, min=least, max=most, step=step)
@@ -1016,7 +1025,7 @@ def relevance(
     return (logp[:, 0] > logp[:, 1:].amax(1)).float().mean().item()
 
 # %% ../nbs/03_decoding.ipynb #fff92deb
-CANDIDATES = {  # methods that `choose_decoding` compares
+CANDIDATES: dict[str, dict[str, Any]] = {  # methods that `choose_decoding` compares
     "greedy": dict(),
     "beam 5": dict(method="beam"),
     "nucleus 0.9": dict(method="nucleus"),
@@ -1066,7 +1075,7 @@ def chat(
     category: str | None = None,          # to begin with
     ask: Callable[[str], str] = input,    # prompt → line; `EOFError` ends the conversation
     say: Callable[[str], None] = print,
-    **decoding,                           # fields of `DecodeConfig`
+    **decoding: Any,                      # fields of `DecodeConfig`
 ) -> None:
     "A conversation, a line at a time, until /выход or the end of input."
     say(HELP)

@@ -13,8 +13,9 @@ __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECK
 
 # %% ../nbs/01_models.ipynb #63b2b93d
 import copy, math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,8 +77,8 @@ class ModelConfig:
     n_heads: int = 4            # of a Transformer
     fused: bool | None = None   # the Transformer's attention in the library's one kernel; None = on a GPU only
 
-    def __post_init__(self):
-        def need(ok, name, what):
+    def __post_init__(self) -> None:
+        def need(ok: object, name: str, what: str) -> None:
             if not ok:
                 raise ChitchatError(f"ModelConfig: {name}={getattr(self, name)!r} is not possible; {what}")
         need(self.arch in FAMILIES, "arch", f"choose one of {', '.join(FAMILIES)}")
@@ -133,9 +134,11 @@ class Seq2Seq(nn.Module):
         nn.init.normal_(self.category.weight, std=0.5)
 
     def embed(self, ids: Tensor) -> Tensor:  # (B, T) → (B, T, D)
+        "Token vectors, their entries of about unit size."
         return self.embedding(ids) * math.sqrt(self.cfg.d_model)
 
     def logits(self, h: Tensor) -> Tensor:  # (…, D) → (…, V)
+        "The output layer, tied to the embedding."
         return F.linear(h, self.embedding.weight, self.out_bias)
 
     def encode(self, src: Tensor, cat: Tensor | None = None) -> Memory:
@@ -146,7 +149,7 @@ class Seq2Seq(nn.Module):
         mean = masked_mean(out, mask)
         cat = torch.zeros_like(src[:, 0]) if cat is None else cat
         cond = self.to_cond(mean) + self.category(cat)
-        return Memory(out, mask, mean, cond, *self.decoder.start(out, mask, cond))
+        return Memory(out, mask, mean, cond, *self.decoder.start(out, mask, cond))  # type: ignore[operator]  # every decoder has it
 
     def hidden(self, tgt: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
         "As `decode`, before the output layer: (B, T, D). Attention weights (B, T, S) a layer are appended to `weights`."
@@ -168,7 +171,7 @@ class Seq2Seq(nn.Module):
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
     model: Seq2Seq,
-    counts,  # (V,) how often each token is to be predicted
+    counts: Tensor | np.ndarray,  # (V,) how often each token is to be predicted
 ) -> None:
     "Start from the unigram distribution: bias = log frequency, with half a count for the unseen."
     c = torch.as_tensor(counts, dtype=torch.float64) + 0.5
@@ -287,7 +290,8 @@ def turned(x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D
 
 def both_ways(rnn: nn.RNNBase, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, 2·hidden)
     "What a bidirectional layer says of packed rows, without packing; padding positions hold something, to be ignored."
-    run, zeros = {"LSTM": torch.lstm, "GRU": torch.gru}[rnn.mode], x.new_zeros(1, len(x), rnn.hidden_size)
+    run: Any = {"LSTM": torch.lstm, "GRU": torch.gru}[rnn.mode]
+    zeros = x.new_zeros(1, len(x), rnn.hidden_size)
 
     def one_way(x: Tensor, suffix: str) -> Tensor:
         weights = [getattr(rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -315,7 +319,7 @@ class RNNEncoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
         read, h = packed if x.is_cuda else both_ways, x
         for rnn, norm in zip(self.layers, self.norms):
-            y = read(rnn, self.dropout(h), mask)
+            y = read(rnn, self.dropout(h), mask)  # type: ignore[arg-type]
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
@@ -366,6 +370,7 @@ def sinusoid(n: int, d: int) -> Tensor:  # (n, d)
 
 class Positions(nn.Module):
     "Adds the position vectors `start … start+T`; a table, not a parameter."
+    table: Tensor
 
     def __init__(self, d: int):
         super().__init__()
@@ -430,7 +435,7 @@ class ConvDecoder(nn.Module):
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])
         state = {f"buf{i}": zeros for i in range(self.cfg.n_layers)} | {"pos": out.new_zeros(len(out), dtype=torch.long)}
-        return {f"keys{i}": a.key(out) for i, a in enumerate(self.attentions)}, state
+        return {f"keys{i}": a.key(out) for i, a in enumerate(self.attentions)}, state  # type: ignore[operator]
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
         start = int(state["pos"][0])  # all rows of a batch are equally far
@@ -464,10 +469,12 @@ def dot_product_attention(
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D/H)
+    "A stretch of the features for each head."
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
+    "The way back."
     return x.transpose(1, 2).flatten(2)
 
 # %% ../nbs/01_models.ipynb #4fb4c6d7
@@ -486,7 +493,7 @@ class _Room:
     def view(self, t: int) -> Tensor:
         "The first `t` positions, as a tensor that knows its room."
         whole = self.buffer[:, :, :t]
-        whole.room = self
+        whole.room = self  # type: ignore[attr-defined]
         return whole
 
     def select(self, idx: Tensor, t: int) -> Tensor:
@@ -580,12 +587,13 @@ class DecoderLayer(nn.Module):
         self.ff, self.dropout = FeedForward(D), Dropout(cfg.dropout)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(D) for _ in range(3))
 
-    def forward(self, x, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal, visible, weights=None):
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal: Tensor | None, visible: Tensor,
+                weights: list | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y = self.norm1(x)
-        past = tuple(append(p, new) for p, new in zip(past, self.own.project(y)))
-        x = x + self.dropout(self.own(y, *past, causal))
+        keys, values = (append(p, new) for p, new in zip(past, self.own.project(y)))
+        x = x + self.dropout(self.own(y, keys, values, causal))
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, weights))
-        return x + self.dropout(self.ff(self.norm3(x))), past
+        return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
 # %% ../nbs/01_models.ipynb #9a67a789
 class TransformerEncoder(nn.Module):
@@ -615,7 +623,7 @@ class TransformerDecoder(nn.Module):
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         cross, state = {}, {}
         for i, layer in enumerate(self.layers):
-            cross[f"k{i}"], cross[f"v{i}"] = layer.cross.project(out)
+            cross[f"k{i}"], cross[f"v{i}"] = layer.cross.project(out)  # type: ignore[operator, union-attr]
             state[f"k{i}"] = state[f"v{i}"] = out.new_zeros(len(out), self.cfg.n_heads, 0, self.cfg.d_model // self.cfg.n_heads)
         return cross, state
 
@@ -647,7 +655,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 # %% ../nbs/01_models.ipynb #10ea9b99
-PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
              "cnn": dict(d_model=160, n_layers=2, layer_norm=True), "transformer": dict(d_model=160, n_layers=2)},
     "small": {"lstm": dict(d_model=384, n_layers=2, dropout=0.0), "gru": dict(d_model=416, n_layers=2, dropout=0.0),
@@ -660,7 +668,7 @@ PRESETS = {  # size: family: settings; "tiny" for the demo, "small" for ten minu
 def preset(
     arch: str,     # a family
     size: str,     # a key of `PRESETS`; another one is a `ChitchatError`
-    **changes,     # fields of `ModelConfig` that differ
+    **changes: Any,  # fields of `ModelConfig` that differ
 ) -> ModelConfig:
     "Settings of a family at a size; a family that has no preset of its own gets the Transformer's."
     if size not in PRESETS:
@@ -668,7 +676,7 @@ def preset(
     return ModelConfig(arch=arch, **PRESETS[size].get(arch, PRESETS[size]["transformer"]) | changes)
 
 
-def flops_per_token(model: nn.Module) -> int:
+def flops_per_token(model: Seq2Seq) -> int:
     "FLOPs of a forward pass for one answer token with a question of equal length."
     table = model.embedding.weight.numel()
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
@@ -679,7 +687,7 @@ class ContractError(AssertionError):
     "A model breaks a property that training and decoding rely on."
 
 
-def _probe(model: nn.Module, seed: int) -> nn.Module:
+def _probe(model: Seq2Seq, seed: int) -> Seq2Seq:
     "A copy in float64 without dropout, its weights scaled up and shaken so that faults show."
     m = copy.deepcopy(model).cpu().double()
     g = torch.Generator().manual_seed(seed)
@@ -689,17 +697,17 @@ def _probe(model: nn.Module, seed: int) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0
+            module.dropout = 0.0  # type: ignore[assignment]
     return m.eval()
 
 
 @dataclass
 class _Case:
     "Random input for one round of checks: rows of different length."
-    model: nn.Module
+    model: Seq2Seq
     g: torch.Generator
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.V = self.model.embedding.num_embeddings
         lengths = [(6, 3), (4, 7), (1, 5)]
         self.src = pad_rows([self.ids(s) for s, _ in lengths])
@@ -710,7 +718,7 @@ class _Case:
     def ids(self, n: int) -> list[int]:
         return torch.randint(EOS + 1, self.V, (n,), generator=self.g).tolist()
 
-    def logits(self, src=None, tgt=None, cat=None) -> Tensor:
+    def logits(self, src: Tensor | None = None, tgt: Tensor | None = None, cat: Tensor | None = None) -> Tensor:
         return self.model(self.src if src is None else src, self.tgt if tgt is None else tgt, self.cat if cat is None else cat)
 
 
@@ -752,7 +760,8 @@ def _padding_is_invisible(case: _Case) -> bool:
 def _padding_learns_nothing(case: _Case) -> bool:
     case.model.zero_grad()
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
-    return not case.model.embedding.weight.grad[PAD].any()
+    grad = case.model.embedding.weight.grad
+    return grad is not None and not grad[PAD].any()
 
 # %% ../nbs/01_models.ipynb #a794e77c
 def _steps_equal_one_call(case: _Case) -> bool:
@@ -820,18 +829,18 @@ def _empty_question_is_fine(case: _Case) -> bool:
 
 # %% ../nbs/01_models.ipynb #c6f10ea2
 CHECKS: dict[str, tuple[Callable, str]] = {
-    "no look-ahead": (_no_look_ahead, "logits before a token change when that token changes, in evaluation mode: the decoder sees the answer. "
-                      "Usually a convolution padded on both sides, a backward RNN in the decoder, or a mask that depends on `self.training`."),
-    "no look-ahead in training": (_no_look_ahead_in_training, "logits before a token change when that token changes, in training mode: the loss will go to zero and "
-                                  "the answers will be noise. Usually a causal mask that is missing or transposed."),
-    "padding is invisible": (_padding_is_invisible, "the logits of a pair depend on how much padding it has or on its neighbours in the batch. Usually a backward RNN "
-                             "that is not packed, attention without a mask, or a convolution whose padded inputs are not zeroed in every layer."),
+    "no look-ahead": (_no_look_ahead, ("logits before a token change when that token changes, in evaluation mode: the decoder sees the answer. "
+                      "Usually a convolution padded on both sides, a backward RNN in the decoder, or a mask that depends on `self.training`.")),
+    "no look-ahead in training": (_no_look_ahead_in_training, ("logits before a token change when that token changes, in training mode: the loss will go to zero and "
+                                  "the answers will be noise. Usually a causal mask that is missing or transposed.")),
+    "padding is invisible": (_padding_is_invisible, ("the logits of a pair depend on how much padding it has or on its neighbours in the batch. Usually a backward RNN "
+                             "that is not packed, attention without a mask, or a convolution whose padded inputs are not zeroed in every layer.")),
     "padding learns nothing": (_padding_learns_nothing, "the embedding of PAD gets a gradient: padding takes part in the result. Usually a mean or a sum over positions without the mask."),
     "state is not changed": (_state_is_not_changed, "`decode` writes into the state it was given; beams that share a past corrupt each other. Return new tensors."),
-    "steps equal one call": (_steps_equal_one_call, "decoding token by token gives other logits than all tokens at once. Usually a position that starts at 0 in every "
-                             "step, or something of the past that is missing in the state."),
-    "beams keep their state": (_beams_keep_their_state, "after `reorder_state` a hypothesis goes on with another one's past. Usually a part of the past that lies outside "
-                               "the state, or a state tensor whose first dimension is not the batch."),
+    "steps equal one call": (_steps_equal_one_call, ("decoding token by token gives other logits than all tokens at once. Usually a position that starts at 0 in every "
+                             "step, or something of the past that is missing in the state.")),
+    "beams keep their state": (_beams_keep_their_state, ("after `reorder_state` a hypothesis goes on with another one's past. Usually a part of the past that lies outside "
+                               "the state, or a state tensor whose first dimension is not the batch.")),
     "question is read": (_question_is_read, "another question leaves some logits as they are: the decoder does not use the memory."),
     "category is read": (_category_is_read, "the category makes no difference, or `cat=None` is something else than category 0."),
     "last token is read": (_last_token_is_read, "the logits after a token do not depend on it. Usually targets shifted twice."),
@@ -840,8 +849,8 @@ CHECKS: dict[str, tuple[Callable, str]] = {
 
 # %% ../nbs/01_models.ipynb #eda699df
 def check_seq2seq(
-    model: nn.Module,      # anything with the protocol of `Seq2Seq`; it is not changed
-    seeds=range(3),        # rounds, each with other weights and input
+    model: Seq2Seq,        # or anything with its protocol; it is not changed
+    seeds: Iterable[int] = range(3),  # rounds, each with other weights and input
 ) -> list[str]:            # the names of the properties that hold
     "Prove the properties that training and decoding rely on; `ContractError` says which is broken and why that usually happens."
     for seed in seeds:

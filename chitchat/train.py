@@ -15,10 +15,11 @@ __all__ = ['DTYPES', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss', 'vocabul
            'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
-import argparse, contextlib, copy, ctypes, io, json, math, os, signal, sys, threading, time, zlib
+import argparse, contextlib, copy, ctypes, json, math, os, signal, sys, threading, time, zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors, save as save_tensors
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 from .data import (BOS, EOS, PAD, UNK, Batch, CategoryVocab, ChitchatError, Corpus, DataConfig, LengthBatchSampler,
                            PairData, Tokenizer, VOCAB_SIZES, collate, input_error, load_corpus, progress)
@@ -48,7 +52,7 @@ class _VocabularyLoss(torch.autograd.Function):
     "Summed loss over chunks of tokens; the gradients are computed on the way forward."
 
     @staticmethod
-    def forward(ctx, h, weight, bias, target, smoothing, product):
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float, product: Callable) -> tuple[Tensor, Tensor]:
         needed, V, plain = any(ctx.needs_input_grad), len(weight), torch.promote_types(h.dtype, torch.float32)
         nll = uniform = h.new_zeros((), dtype=plain)
         dh, dw, db = torch.empty_like(h), torch.zeros_like(weight), torch.zeros_like(bias)
@@ -57,7 +61,7 @@ class _VocabularyLoss(torch.autograd.Function):
             z = product(x, weight, bias).to(plain)
             right, p = z.gather(1, t), z.softmax(1)
             logp = p.gather(1, t).log()
-            if z.is_cuda or len(t) and logp.amin() < -60:  # next to nothing for a softmax, though not for its logarithm; a GPU is not asked to wait for the answer
+            if z.is_cuda or (len(t) and logp.amin() < -60):  # next to nothing for a softmax, though not for its logarithm; a GPU is not asked to wait for the answer
                 logp = right - z.logsumexp(1, keepdim=True)
             nll, uniform = nll - logp.sum(), uniform + (right.sum() - z.mean(1).sum() if smoothing else 0)
             if needed:
@@ -72,7 +76,7 @@ class _VocabularyLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g, _):
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple:
         return *(d * g.to(d.dtype) for d in ctx.saved_tensors), None, None, None
 
 
@@ -127,7 +131,7 @@ class TrainConfig:
     tensorboard: bool = False       # write OUT/tensorboard as well
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise ChitchatError("TrainConfig: give either steps or minutes")
         for name, choices in (("precision", ("auto", *DTYPES)), ("optimizer", ("adamw", "muon")), ("linear", ("auto", "torch", "onednn"))):
@@ -184,12 +188,13 @@ def orthogonalise(
 class Muon(torch.optim.AdamW):
     "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
 
-    def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95, betas=(0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0, dtype=torch.float32, rounds: int = 3):
+    def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8,
+                 weight_decay: float = 0.0, dtype: torch.dtype = torch.float32, rounds: int = 3):
         self.dtype, self.rounds = dtype, rounds  # of the orthogonalisation: bfloat16 is enough, where it is fast
         super().__init__([dict(muon=False, momentum=momentum) | g for g in groups], lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
         everything = self.param_groups
         self.param_groups = [g for g in everything if not g["muon"]]
         try:
@@ -202,12 +207,12 @@ class Muon(torch.optim.AdamW):
 
     def _muon(self, params: list[Tensor], group: dict) -> None:
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        for p in params:
+        for p, grad in ((p, p.grad) for p in params if p.grad is not None):
             state = self.state[p]
             if not state:
                 state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))  # AdamW's loading looks for a step in every state
-            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-            update = orthogonalise(p.grad.lerp(state["momentum"], group["momentum"]).to(self.dtype), self.rounds)
+            state["momentum"].lerp_(grad, 1 - group["momentum"])
+            update = orthogonalise(grad.lerp(state["momentum"], group["momentum"]).to(self.dtype), self.rounds)
             scale = 0.2 * max(p.shape) ** 0.5  # the root mean square of an Adam update (Liu et al. 2025, §2.2)
             p.add_(update, alpha=-group["lr"] * scale)
 
@@ -246,14 +251,14 @@ class _Product(torch.autograd.Function):
     "`x @ w.T + b`, forward and back to `x` by oneDNN; MKL is as good at the gradient of `w`."
 
     @staticmethod
-    def forward(ctx, x, w, b):
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.bias = b is not None
         return onednn_product(x, w, b)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
+    def backward(ctx: Any, g: Tensor) -> tuple:
         (x, w), flat = ctx.saved_tensors, g.reshape(-1, g.shape[-1])
         dx = onednn_product(flat, w.t()).view_as(x) if ctx.needs_input_grad[0] else None
         return dx, flat.t() @ x.reshape(-1, x.shape[-1]), flat.sum(0) if ctx.bias else None
@@ -278,7 +283,7 @@ def prepare(model: Seq2Seq, linear: str = "onednn") -> Seq2Seq:
 # %% ../nbs/02_train.ipynb #92b4c21a
 def picked_settings(cfg: "TrainConfig", before: dict, device: torch.device) -> "TrainConfig":
     "What 'auto' stands for: what a run had before, or else what is faster now."
-    now = {name: before.get(name) or pick(device) for name, pick in (("precision", pick_precision), ("linear", pick_linear)) if before or getattr(cfg, name) == "auto"}
+    now: dict[str, Any] = {name: before.get(name) or pick(device) for name, pick in (("precision", pick_precision), ("linear", pick_linear)) if before or getattr(cfg, name) == "auto"}
     return replace(cfg, **now)
 
 
@@ -311,7 +316,7 @@ def keep_memory() -> None:
 class Team:
     "The processes that train together: one, or those that `torchrun` started."
 
-    def __init__(self):
+    def __init__(self) -> None:
         together = dist.is_available() and dist.is_initialized()
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
@@ -323,7 +328,7 @@ class Team:
         dist.all_reduce(t)
         return t.tolist()
 
-    def share(self, value):
+    def share(self, value: Any) -> Any:
         "What the first process has, for all."
         box = [value]
         if self.size > 1:
@@ -356,9 +361,9 @@ class Loss(torch.nn.Module):
 
 def make_loss(model: Seq2Seq, cfg: TrainConfig, team: Team) -> torch.nn.Module:
     "`Loss`, compiled if asked for, its gradients averaged over the processes if there are several."
-    loss = Loss(model, cfg)
+    loss: torch.nn.Module = Loss(model, cfg)
     if cfg.compile:
-        loss = torch.compile(loss, dynamic=True)
+        loss = torch.compile(loss, dynamic=True)  # type: ignore[assignment]
     if team.size > 1:
         loss = torch.nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=not cfg.bow)
     return loss
@@ -371,7 +376,7 @@ class StepStats:
     n_tokens: int
     grad_norm: float  # before clipping
     skipped: bool     # the gradient was not finite
-    totals: list[float] = ()  # of `extra`, over all processes
+    totals: Sequence[float] = ()  # of `extra`, over all processes
 
 # %% ../nbs/02_train.ipynb #4f03eacf
 def train_step(
@@ -395,7 +400,7 @@ def train_step(
         if seeds:
             torch.manual_seed(seeds[i])
         alone = i < len(batches) - 1 and team.size > 1  # gradients are exchanged once, with the last micro-batch
-        with loss.no_sync() if alone else contextlib.nullcontext():
+        with loss.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, DTYPES.get(cfg.precision), enabled=cfg.precision in ("bf16", "fp16")):
                 summed, nll = loss(batch.to(device))
             scaler.scale(summed * (team.size / n)).backward()  # the exchange takes the mean over the processes
@@ -454,11 +459,11 @@ class KneserNey:
 
     def __init__(self, data: PairData, d: float = 0.8):
         from collections import Counter
-        three = Counter()
+        three: Counter[tuple[int, ...]] = Counter()
         for i in range(len(data)):
             ids = [BOS, BOS, *data[i][1].tolist(), EOS]
             three.update(zip(ids, ids[1:], ids[2:]))
-        two = Counter((v, w) for _, v, w in three)  # in how many contexts does it stand
+        two: Counter[tuple[int, ...]] = Counter((v, w) for _, v, w in three)  # in how many contexts does it stand
         self.d, self.orders, self.words = d, [], Counter(w for _, w in two)
         for counts in (three, two):
             total, kinds = Counter(), Counter()
@@ -511,12 +516,12 @@ def write_atomic(path: Path, content: bytes | Callable) -> None:  # bytes, or wh
                           "Free some space or choose another folder; the same command again goes on from the last save") from None
 
 # %% ../nbs/02_train.ipynb #86764f16
-def _json(obj) -> bytes:
+def _json(obj: Any) -> bytes:
     return json.dumps(obj, ensure_ascii=False, indent=1).encode()
 
 
 def save_checkpoint(
-    folder,                # made if there is none
+    folder: str | Path,    # made if there is none
     model: Seq2Seq,
     tok: Tokenizer,        # of the model's V tokens
     cats: CategoryVocab,   # of its categories
@@ -551,7 +556,7 @@ def _read(path: Path) -> bytes:
         raise input_error(path, f"cannot be read ({e.strerror})", "A checkpoint is a whole folder: copy all of its files, or train again") from None
 
 
-def _read_json(path: Path):
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(_read(path))
     except ValueError as e:
@@ -572,7 +577,7 @@ def _fill(model: Seq2Seq, path: Path) -> None:
 
 # %% ../nbs/02_train.ipynb #569df221
 def load_checkpoint(
-    folder,
+    folder: str | Path,
     device: str | torch.device | None = None,  # default: a GPU if there is one
 ) -> Checkpoint:
     "Read a checkpoint folder; `ChitchatError` names the file that is missing, damaged or of another checkpoint."
@@ -595,7 +600,7 @@ def load_checkpoint(
     return Checkpoint(model.to(pick_device(device)).eval(), tok, cats, data_cfg, pd.read_csv(history) if history.exists() else pd.DataFrame())
 
 
-def load_model(folder, device=None) -> Seq2Seq:
+def load_model(folder: str | Path, device: str | torch.device | None = None) -> Seq2Seq:
     "The model of a checkpoint, ready to answer (evaluation mode)."
     return load_checkpoint(folder, device).model
 
@@ -622,7 +627,7 @@ class Run:
     finished: bool = False
 
     def progress(self, cfg: TrainConfig) -> float:
-        return min(1.0, self.step / cfg.steps if cfg.steps is not None else self.seconds / 60 / cfg.minutes)
+        return min(1.0, self.step / cfg.steps if cfg.steps is not None else self.seconds / 60 / cfg.minutes)  # type: ignore[operator]  # one of the two is given
 
     def due(self, cfg: TrainConfig) -> bool:
         "Is it time to evaluate?"
@@ -665,7 +670,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None)
         epoch, start = epoch + 1, 0
 
 
-EMPTY = Batch(*torch.tensor([[[BOS]], [[BOS]], [[PAD]]]), torch.tensor([0]))  # for a process without a share in a short group
+EMPTY = Batch(torch.tensor([[BOS]]), torch.tensor([[BOS]]), torch.tensor([[PAD]]), torch.tensor([0]))  # for a process without a share in a short group
 
 # %% ../nbs/02_train.ipynb #c3f850a9
 def _fingerprint(data: PairData) -> str:
@@ -680,7 +685,8 @@ def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> d
             "data": {"fingerprint": _fingerprint(data)}}
 
 
-def save_run(folder: Path, model: Seq2Seq, opt, run: Run, cfg: TrainConfig, history: list[dict], data: PairData, scaler=None, team: Team | None = None) -> None:
+def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run, cfg: TrainConfig, history: list[dict], data: PairData,
+             scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> None:
     "Write `resume.pt` and `history.csv`; only the first process of a team writes."
     team = team or Team()
     if team.rank:
@@ -693,7 +699,8 @@ def save_run(folder: Path, model: Seq2Seq, opt, run: Run, cfg: TrainConfig, hist
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 # %% ../nbs/02_train.ipynb #11da3fe2
-def resume_run(folder: Path, model: Seq2Seq, opt, cfg: TrainConfig, data: PairData, scaler=None, team: Team | None = None) -> tuple[Run, list[dict], dict]:
+def resume_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, cfg: TrainConfig, data: PairData,
+               scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> tuple[Run, list[dict], dict]:
     "Fill model, optimizer and scaler from `resume.pt`, or start anew if there is none: position, history, and the settings that were picked."
     team = team or Team()
     saved = team.share(None if team.rank else _read_run(folder))
@@ -739,7 +746,7 @@ def noted_signals() -> Iterator[list[str]]:  # the names of the signals that cam
     "SIGINT and SIGTERM are noted instead of obeyed; who presses Ctrl-C again after a second really means it."
     caught, first = [], [math.inf]
 
-    def note(number, frame):
+    def note(number: int, frame: object) -> None:
         if number == signal.SIGINT and time.monotonic() > first[0] + 1:
             raise KeyboardInterrupt
         first[0] = min(first[0], time.monotonic())
@@ -767,7 +774,7 @@ class Training:
         keep_memory()
         if self.cfg.precision != "fp16":
             self.scaler = torch.amp.GradScaler(device.type, enabled=False)
-        if cfg.optimizer == "muon":
+        if isinstance(self.opt, Muon):
             self.opt.dtype = torch.bfloat16 if self.cfg.precision == "bf16" else torch.float32
         self.loss, self.groups, self.last = make_loss(model, self.cfg, team), groups(train, cfg, self.run, team), 0.0
 
@@ -803,7 +810,7 @@ def fit(
     valid: PairData,
     cfg: TrainConfig,
     *,
-    out=None,                               # folder for checkpoint and resume; None = keep nothing
+    out: str | Path | None = None,          # folder for checkpoint and resume; None = keep nothing
     corpus: Corpus | None = None,           # its tokenizer and categories go into the checkpoint
     on_eval: Callable[[dict], None] | None = None,  # gets each row of the history
     answer: Callable[[list[str]], list[str]] | None = None,  # questions to answers, by this very model; shown at each evaluation
@@ -825,7 +832,7 @@ def fit(
             if run.due(cfg):
                 measure(t, valid, corpus, final=over)
                 watch.row(t.history[-1])
-            run.finished = over or cfg.patience is not None and run.stale >= cfg.patience
+            run.finished = over or (cfg.patience is not None and run.stale >= cfg.patience)
             if run.finished:
                 t.save()
                 return pd.DataFrame(t.history)
@@ -867,17 +874,21 @@ def peers_may_die(t: Training) -> Iterator[None]:
 class Watch:
     "What one sees of a training: each view gets every step and every evaluation. Only the first process of a team shows anything."
 
-    def __init__(self, t: Training, on_eval=None, answer=None, corpus: Corpus | None = None, plot: bool | None = None):
-        self.t, self.on_eval, self.answer, self.speed, self.last, self.views = t, on_eval, answer, None, None, []
+    def __init__(self, t: Training, on_eval: Callable[[dict], None] | None = None, answer: Callable[[list[str]], list[str]] | None = None,
+                 corpus: Corpus | None = None, plot: bool | None = None):
+        self.t, self.on_eval, self.answer = t, on_eval, answer
+        self.speed: float | None = None
+        self.last: float | None = None  # when the step before ended
+        self.views: list[Bar | LivePlot | Board] = []
         self.questions = [corpus.valid_df.question.iloc[int(i)] for i in np.linspace(0, len(corpus.valid_df) - 1, 3)] if corpus and answer else []
         if not t.team.rank:
             plot = "ipykernel" in sys.modules if plot is None else plot
             self.views = [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
 
-    def __enter__(self):
+    def __enter__(self) -> "Watch":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for view in self.views:
             view.close()
 
@@ -904,7 +915,7 @@ class Watch:
     def _answers(self) -> list[str]:
         self.t.model.eval()
         try:
-            return self.answer(self.questions) if self.questions else []
+            return self.answer(self.questions) if self.answer and self.questions else []
         except Exception as e:  # a fault in decoding must be seen, and must not cost a night of training
             return [f"answering failed with {type(e).__name__}: {e}"] * len(self.questions)
 
@@ -1010,7 +1021,7 @@ def joined() -> Iterator[Team]:
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
-):
+) -> "Figure":
     "Bits per character and question gain over a training; returns the figure."
     import matplotlib.pyplot as plt
     runs = history if isinstance(history, dict) else {"": history}
@@ -1050,7 +1061,7 @@ def find_lr(
     return pd.DataFrame(rows, columns=["lr", "loss"])
 
 # %% ../nbs/02_train.ipynb #7151bd63
-def plot_lr(found: pd.DataFrame):
+def plot_lr(found: pd.DataFrame) -> "Figure":
     "Loss over learning rate, with a tenth of the rate of the lowest loss marked; returns the figure."
     import matplotlib.pyplot as plt
     best = found.lr[found.loss.idxmin()] / 10
@@ -1069,7 +1080,7 @@ class Finding:
     sound: bool | None   # None: could not be judged, because something before it is broken
     words: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.part:9s}{ {True: 'sound', False: 'BROKEN', None: 'not judged'}[self.sound]}: {self.words}"
 
 
@@ -1106,7 +1117,7 @@ def check_model(model: Seq2Seq) -> Finding:
 # %% ../nbs/02_train.ipynb #e893f85e
 def check_loop(model: Seq2Seq, batch: Batch, cfg: TrainConfig, step: Callable, seconds: float) -> Finding:
     "Learn a batch by heart."
-    opt, t0, n, nll, first = make_optimizer(model, cfg), time.perf_counter(), 0, math.inf, None
+    opt, t0, n, nll, first = make_optimizer(model, cfg), time.perf_counter(), 0, math.inf, math.nan
     cfg = replace(cfg, precision="fp32")
     while nll > 0.02 and time.perf_counter() - t0 < seconds:
         for _ in range(10):
@@ -1118,7 +1129,7 @@ def check_loop(model: Seq2Seq, batch: Batch, cfg: TrainConfig, step: Callable, s
         model.eval()
         with torch.inference_mode():
             nll = float(batch_loss(model, batch.to(next(model.parameters()).device), replace(cfg, bow=0.0))[1]) / batch.n_tokens
-        first = nll if first is None else first
+        first = nll if math.isnan(first) else first
     what = f"loss {first:.2f} → {nll:.3f} nats a token in {n} steps, {time.perf_counter() - t0:.0f} s"
     if nll <= 0.1:
         return Finding("loop", True, f"{len(batch)} pairs learnt by heart, {what}")
@@ -1171,7 +1182,7 @@ def check_chain(
     return findings
 
 # %% ../nbs/02_train.ipynb #58d834bf
-TRAIN_PRESETS = {
+TRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(lr=3e-3, max_tokens=2000),
     "small": dict(lr=3e-3, max_tokens=2000),
     "base": dict(lr=1e-3, max_tokens=32000, warmup=1000, save_every=2000),
@@ -1180,7 +1191,7 @@ TRAIN_PRESETS = {
 
 def train_preset(arch: str, size: str) -> dict:
     "Fields of `TrainConfig` that suit a family at a size."
-    changes = {("transformer", size): {"optimizer": "muon"}, ("cnn", "small"): {"lr": 1.5e-3}}  # each found by trying
+    changes: dict[tuple[str, str], dict[str, Any]] = {("transformer", size): {"optimizer": "muon"}, ("cnn", "small"): {"lr": 1.5e-3}}  # each found by trying
     return TRAIN_PRESETS[size] | changes.get((arch, size), {})
 
 
@@ -1220,7 +1231,7 @@ def new_model(
     return model.to(pick_device())
 
 # %% ../nbs/02_train.ipynb #59d9ad9e
-LENGTHS = {"tiny": dict(steps=400, evals=2), "small": dict(minutes=10.0), "base": dict(minutes=480.0)}
+LENGTHS: dict[str, dict[str, Any]] = {"tiny": dict(steps=400, evals=2), "small": dict(minutes=10.0), "base": dict(minutes=480.0)}
 
 
 def trained(
@@ -1229,7 +1240,7 @@ def trained(
     size: str = "tiny",   # see `data_size`
     seed: int = 0,
     share: float = 1.0,   # of the usual length
-    folder="checkpoints", # where sizes beyond tiny are kept, one folder a model
+    folder: str | Path = "checkpoints",  # where sizes beyond tiny are kept, one folder a model
 ) -> tuple[Seq2Seq, pd.DataFrame]:  # model, history
     "A model of a size, trained as long as the size asks, or taken up where an earlier call left it."
     out = None if size == "tiny" else Path(folder) / f"{arch}-{size}-{seed}"
@@ -1259,7 +1270,7 @@ def _train_parser() -> argparse.ArgumentParser:
     return p
 
 
-def _responder(model: Seq2Seq, corpus: Corpus, **decoding) -> Callable[[list[str]], list[str]]:
+def _responder(model: Seq2Seq, corpus: Corpus, **decoding: Any) -> Callable[[list[str]], list[str]]:
     "Greedy answers of a model that is being trained."
     from chitchat.decoding import Responder  # a later module, which imports this one: so not before a command runs
     return lambda questions: Responder(model, corpus.tok, corpus.cats, corpus.cfg).answers(questions, method="greedy", **decoding)

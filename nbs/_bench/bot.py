@@ -8,6 +8,7 @@ Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soa
 """
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -62,7 +63,7 @@ class Telegram:
         "One connection."
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = re.search(rb"content-length: (\d+)", head, re.I)
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 status, answer = await self.call(head.split()[1].decode().rsplit("/", 1)[-1], dict(parse_qsl(body.decode())))
                 if answer is NO_REPLY:
@@ -105,10 +106,8 @@ class Telegram:
         self.updates = [u for u in self.updates if u["update_id"] >= offset]
         if not self.updates:
             self.came.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.came.wait(), timeout)
-            except TimeoutError:
-                pass
         return self.updates[:100]
 
 
@@ -178,7 +177,7 @@ class Crowd:
         "Ask all `texts` at once, spread over `chats`: how long each waited, and seconds of work until each answer."
         self.all_came.clear()
         start, numbers = time.perf_counter(), [self.telegram.message(100 + i % chats, text=text) for i, text in enumerate(texts)]
-        self.sent |= {n: start for n in numbers}
+        self.sent |= dict.fromkeys(numbers, start)
         await asyncio.wait_for(self.all_came.wait(), 600)
         assert all(replies == sorted(replies) for replies in self.order.values()), "a chat's order was broken"
         waits, before = [self.came[n] - start for n in numbers], self.busy
@@ -261,7 +260,7 @@ class Person:
         number, text, reply, keyboard = self.random.choice(self.keyboards)
         data = self.random.choice([b for row in keyboard for b in row])["callback_data"]
         kind = data.split(":")[0]
-        if kind in ("more", "themes") or kind == "category" and reply:
+        if kind in ("more", "themes") or (kind == "category" and reply):
             expect[reply] += 1
         place = dict(id=self.chat, type="private", first_name="Ч")
         message = dict(message_id=number, date=0, chat=place, text=text, **{"from": ME})
@@ -322,7 +321,7 @@ MESSAGE = dict(message_id=7, date=1, chat=CHAT, text="как дела?", **{"fro
 MEMBER = dict(chat=CHAT, date=1, old_chat_member=dict(status="member", user=USER), new_chat_member=dict(status="left", user=USER), **{"from": USER})
 BOOST = dict(boost_id="1", add_date=1, expiration_date=2, source=dict(source="premium", user=USER))
 ORDER = dict(id="1", currency="RUB", total_amount=1, invoice_payload="x", **{"from": USER})
-UPDATES = {**{kind: MESSAGE for kind in ("message", "edited_message", "channel_post", "edited_channel_post", "business_message", "edited_business_message")},
+UPDATES = {**dict.fromkeys(("message", "edited_message", "channel_post", "edited_channel_post", "business_message", "edited_business_message"), MESSAGE),
            "business_connection": dict(id="1", user=USER, user_chat_id=5, date=1, can_reply=True, is_enabled=True),
            "deleted_business_messages": dict(business_connection_id="1", chat=CHAT, message_ids=[1]),
            "message_reaction": dict(chat=CHAT, message_id=1, user=USER, date=1, old_reaction=[], new_reaction=[dict(type="emoji", emoji="👍")]),
@@ -405,7 +404,7 @@ async def fuzz(a) -> None:
                 if time.perf_counter() - asked > 60 or bot.process.returncode is not None:
                     raise SystemExit(f"an ordinary question was not answered:\n{bot.text()[-3000:]}")
             times.append(time.perf_counter() - asked)
-    kinds = Counter(re.findall(r"^(\w+(?:Error|Exception|Request)\b)", bot.text(), re.M))
+    kinds = Counter(re.findall(r"^(\w+(?:Error|Exception|Request)\b)", bot.text(), re.MULTILINE))
     result = dict(updates=a.updates, seed=a.seed, ordinary_questions=len(times), answered=len(times), slowest_answer=round(max(times), 2), messages=came["messages"],
                   unreadable=bot.text().count("cannot be read"), errors_in_handlers=bot.text().count("an update was lost"), kinds=dict(kinds), exit_code=bot.process.returncode)
     (RESULTS / "bot_fuzz.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

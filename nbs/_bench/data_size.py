@@ -3,7 +3,7 @@
 python nbs/_bench/data_size.py generate --source train.txt --source qa_data.jsonl.zip --folder FOLDER --rows 6600000
 python nbs/_bench/data_size.py measure  --folder FOLDER --rows 6600000 [--only chitchat|again|pandas]
 """
-import argparse, json, os, random, re, resource, shutil, subprocess, sys, time
+import argparse, contextlib, json, os, random, re, shutil, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,8 @@ def pandas_way(folder):
     from tokenizers import Tokenizer as BPE, models, pre_tokenizers, trainers
     rows = []
     for line in open(folder / "qa_data.jsonl", encoding="utf-8"):
-        try:
+        with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
-        except ValueError:
-            pass
     df = pd.DataFrame(rows).explode("responses").dropna().rename(columns={"responses": "answer"})
     tsv = pd.read_csv(folder / "train.txt", sep="\t", names=["question", "answer"], quoting=3, on_bad_lines="skip").dropna()
     df = pd.concat([df, tsv], ignore_index=True)
@@ -102,7 +100,7 @@ def pandas_way(folder):
     ids = [(tok.encode(q).ids[:48], tok.encode(a).ids[:40]) for part in (train, valid) for q, a in zip(part.question, part.answer)]
     rng, size = np.random.default_rng(0), 3000 // 88
     tokens = sum(len(q) + len(a) for q, a in ids)
-    for start in range(0, 200 * size, size):
+    for _ in range(200):
         some = [ids[i % len(ids)] for i in rng.integers(0, len(ids), size)]
         np.array([q + [0] * (48 - len(q)) + a + [0] * (40 - len(a)) for q, a in some])
     return dict(pairs=len(ids), padding=1 - tokens / (88 * len(ids)))

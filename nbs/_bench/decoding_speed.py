@@ -19,7 +19,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from chitchat.data import BOS, EOS, PAD, UNK, pad_rows
+from chitchat.data import BOS, EOS, PAD, pad_rows
 from chitchat.decoding import DecodeConfig, generate, quick
 from chitchat.models import build_model, preset
 
@@ -52,7 +52,7 @@ def marian():
 
     @torch.no_grad()
     def answer(questions, mode, new):
-        src = pad_rows([q + [EOS] for q in questions])
+        src = pad_rows([[*q, EOS] for q in questions])
         out = model.generate(input_ids=src, attention_mask=(src != PAD).long(), max_new_tokens=new, min_new_tokens=new, max_length=None,
                              **dict(num_beams=1, do_sample=False) | how[mode])
         return [row[1:].tolist() for row in out]
@@ -79,7 +79,7 @@ def ctranslate2(compute: str, threads: int):
     how = {"greedy": dict(beam_size=1), "beam 5": dict(beam_size=5), "nucleus 0.9": dict(beam_size=1, sampling_topk=0, sampling_topp=0.9)}
 
     def answer(questions, mode, new):
-        rows = [[vocab[i] for i in q + [EOS]] for q in questions]
+        rows = [[vocab[i] for i in [*q, EOS]] for q in questions]
         out = translator.translate_batch(rows, max_decoding_length=new, min_decoding_length=new, max_batch_size=0,
                                          suppress_sequences=[["<pad>"], ["<s>"]], **how[mode])
         return [r.hypotheses[0] for r in out]
@@ -107,7 +107,7 @@ def luong():
 
     @torch.no_grad()
     def answer(questions, mode, new):
-        src = pad_rows([q + [EOS] for q in questions])
+        src = pad_rows([[*q, EOS] for q in questions])
         (enc, state), mask, n, k = model.enc(model.emb(src)), src == PAD, len(src), 5 if mode == "beam 5" else 1
         rows = torch.arange(n).repeat_interleave(k)
         enc, mask, state, last, out = enc[rows], mask[rows], tuple(s[:, rows] for s in state), torch.full((n * k, 1), BOS), torch.zeros(n * k, 0, dtype=torch.long)

@@ -47,7 +47,7 @@ def missing(line, rng):
 
 
 ANY = [flipped, cut, with_nul, deep, number, binary]
-LINES = {"json": ANY + [wrong_type, missing, surrogate, twins], "tsv": ANY + [no_column, third_column]}
+LINES = {"json": [*ANY, wrong_type, missing, surrogate, twins], "tsv": [*ANY, no_column, third_column]}
 
 
 def zipped(*members):

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import numpy as np
@@ -191,7 +191,7 @@ def import_fairseq(folder: str) -> None:
             setattr(np, name, t)
     dataclasses.dataclass = dataclass
     try:
-        import fairseq.models.fconv, fairseq.models.transformer
+        import fairseq.models.fconv, fairseq.models.transformer  # noqa: F401  # here, while the patch is in force
     finally:
         dataclasses.dataclass = real
 
@@ -202,7 +202,7 @@ JOBS = {
     "chitchat cnn": lambda: Ours("cnn", d_model=D, n_layers=6), "fairseq fconv": FairseqConv,
     "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": LuongLSTM,
 }
-FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or f == "cnn" and "fconv" in name), "transformer") for name in JOBS}
+FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or (f == "cnn" and "fconv" in name)), "transformer") for name in JOBS}
 
 
 def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
