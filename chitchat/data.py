@@ -116,7 +116,7 @@ def open_raw(path: Path) -> io.BufferedIOBase:  # bytes of the text inside
 
 # %% ../nbs/00_data.ipynb #d9dc99f6
 MAX_LINE = 1 << 20  # bytes; no question with its answers is a megabyte long
-MAX_GROWTH, HARMLESS = 100, 1 << 22  # bytes out for each byte of an archive; bytes that are never too many
+MAX_GROWTH, HARMLESS = 100, 1 << 23  # bytes out for each byte of an archive; bytes that are never too many
 
 
 def _stream_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -167,17 +167,25 @@ def orthogonalise(
     "Nearest orthogonal matrix, by Newton–Schulz iteration (coefficients of Jordan et al. 2024)."
     x = g if g.shape[0] <= g.shape[1] else g.mT
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        a = x @ x.mT
-        x = torch.addmm(x, torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    a, q = x @ x.mT, None
+    for i in range(steps):
+        p = torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315)
+        p.diagonal().add_(3.4445)
+        if x.shape[1] < 2 * x.shape[0]:
+            x = p @ x
+            a = x @ x.mT if i < steps - 1 else a
+        else:  # all factors are polynomials of the small matrix `a`, so they are multiplied among themselves first
+            q = p if q is None else p @ q
+            a = p @ a @ p if i < steps - 1 else a
+    x = x if q is None else q @ x
     return x if g.shape[0] <= g.shape[1] else x.mT
 
 # %% ../nbs/02_train.ipynb #b0c99b85
 class Muon(torch.optim.AdamW):
     "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
 
-    def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95, betas=(0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0, dtype=torch.float32):
-        self.dtype = dtype  # of the orthogonalisation: bfloat16 is enough, where it is fast
+    def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95, betas=(0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.0, dtype=torch.float32, rounds: int = 3):
+        self.dtype, self.rounds = dtype, rounds  # of the orthogonalisation: bfloat16 is enough, where it is fast
         super().__init__([dict(muon=False, momentum=momentum) | g for g in groups], lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
@@ -199,7 +207,7 @@ class Muon(torch.optim.AdamW):
             if not state:
                 state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))  # AdamW's loading looks for a step in every state
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-            update = orthogonalise(p.grad.lerp(state["momentum"], group["momentum"]).to(self.dtype))
+            update = orthogonalise(p.grad.lerp(state["momentum"], group["momentum"]).to(self.dtype), self.rounds)
             scale = 0.2 * max(p.shape) ** 0.5  # the root mean square of an Adam update (Liu et al. 2025, §2.2)
             p.add_(update, alpha=-group["lr"] * scale)
 

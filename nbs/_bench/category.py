@@ -30,7 +30,8 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--categories", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма"])
-    p.add_argument("--guidance", nargs="+", type=float, default=[1, 2, 3], help="weights of the category in decoding; the last one answers the table")
+    p.add_argument("--guidance", nargs="+", type=float, default=[1, 1.5, 2, 3], help="weights of the category in decoding")
+    p.add_argument("--table", type=float, default=2, help="the weight that answers the table")
     p.add_argument("--show", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма", "Что? Где? Когда?", "Пьеса: комедия"])
     a = p.parse_args()
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["small"]))
@@ -62,7 +63,7 @@ def main():
         result |= {f"«{c}», category guidance {w:g}": hit for c, hit in hits.items()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "category.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c, category_guidance=a.guidance[-1]) for c in a.show})
+    table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c, category_guidance=a.table) for c in a.show})
     table.to_csv(RESULTS / "category_answers.csv", index=False)
     print(json.dumps(result, ensure_ascii=False, indent=1))
     print(table.to_string())
