@@ -1241,12 +1241,13 @@ def trained(
     seed: int = 0,
     share: float = 1.0,   # of the usual length
     folder: str | Path = "checkpoints",  # where sizes beyond tiny are kept, one folder a model
+    plot: bool | None = None,  # see `fit`
 ) -> tuple[Seq2Seq, pd.DataFrame]:  # model, history
     "A model of a size, trained as long as the size asks, or taken up where an earlier call left it."
     out = None if size == "tiny" else Path(folder) / f"{arch}-{size}-{seed}"
     length = {k: type(v)(v * share) if k != "evals" else v for k, v in LENGTHS[size].items()}
     model = new_model(corpus, arch, size, seed)
-    history = fit(model, corpus.train, corpus.valid, TrainConfig(**length, seed=seed, **train_preset(arch, size)), out=out, corpus=corpus)
+    history = fit(model, corpus.train, corpus.valid, TrainConfig(**length, seed=seed, **train_preset(arch, size)), out=out, corpus=corpus, plot=plot)
     return (load_model(out) if out else model), history
 
 # %% ../nbs/02_train.ipynb #34945c99
