@@ -41,7 +41,7 @@ def main():
         judge = names[(i + 1) % len(names)]
         cfg, table = choose_decoding(models[name], corpus.valid_df, models[judge], known, n=a.n)
         if a.store:
-            save_decoding(folder, cfg)
+            save_decoding(folder, cfg, known)
         tables.append(table[COLUMNS].rename_axis("method").reset_index().assign(model=name, judge=judge))
         print(tables[-1].round(3).to_string(index=False), flush=True)
         some = corpus.valid_df.drop_duplicates("question").sample(frac=1, random_state=0).head(a.show)
