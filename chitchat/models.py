@@ -561,7 +561,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.relu(self.up(x)).square())
 
-
+# %% ../nbs/01_models.ipynb #d4afc8b7
 class EncoderLayer(nn.Module):
     "Self-attention and feed-forward, pre-norm."
 
@@ -576,7 +576,7 @@ class EncoderLayer(nn.Module):
         x = x + self.dropout(self.attention(y, *self.attention.project(y), visible))
         return x + self.dropout(self.ff(self.norm2(x)))
 
-
+# %% ../nbs/01_models.ipynb #fb2f120a
 class DecoderLayer(nn.Module):
     "Causal self-attention, attention to the question, feed-forward, pre-norm."
 
@@ -700,7 +700,7 @@ def _probe(model: Seq2Seq, seed: int) -> Seq2Seq:
             module.dropout = 0.0  # type: ignore[assignment]
     return m.eval()
 
-
+# %% ../nbs/01_models.ipynb #a0b2440d
 @dataclass
 class _Case:
     "Random input for one round of checks: rows of different length."

@@ -79,7 +79,7 @@ class _VocabularyLoss(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple:
         return *(d * g.to(d.dtype) for d in ctx.saved_tensors), None, None, None
 
-
+# %% ../nbs/02_train.ipynb #cb521218
 def vocabulary_loss(
     h: Tensor,          # (n, D) what the decoder has to say
     weight: Tensor,     # (V, D) embedding, tied
@@ -939,7 +939,7 @@ class Bar:
     def close(self) -> None:
         self.bar.close()
 
-
+# %% ../nbs/02_train.ipynb #99c64ea4
 class Board:
     "TensorBoard files in OUT/tensorboard; the package is wanted by this switch only."
 
@@ -1194,7 +1194,7 @@ def train_preset(arch: str, size: str) -> dict:
     changes: dict[tuple[str, str], dict[str, Any]] = {("transformer", size): {"optimizer": "muon"}, ("cnn", "small"): {"lr": 1.5e-3}}  # each found by trying
     return TRAIN_PRESETS[size] | changes.get((arch, size), {})
 
-
+# %% ../nbs/02_train.ipynb #08170e81
 def command(main: Callable) -> Callable[..., int]:
     "A console command: `ChitchatError` becomes one line on stderr and exit code 2; stopped by a signal, 128 and its number."
     from functools import wraps
@@ -1212,7 +1212,7 @@ def command(main: Callable) -> Callable[..., int]:
         return 0
     return wrapper
 
-
+# %% ../nbs/02_train.ipynb #2173c59d
 def new_model(
     corpus: Corpus,  # whose tokens are counted
     arch: str,       # family
