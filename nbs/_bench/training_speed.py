@@ -168,7 +168,8 @@ class FairseqTransformer(Peer):
         a = Namespace(encoder_embed_dim=D, encoder_ffn_embed_dim=FF, encoder_layers=LAYERS, encoder_attention_heads=HEADS, decoder_embed_dim=D, decoder_ffn_embed_dim=FF,
                       decoder_layers=LAYERS, decoder_attention_heads=HEADS, dropout=DROP, share_all_embeddings=True, max_source_positions=128, max_target_positions=128)
         base_architecture(a)
-        task = Namespace(source_dictionary=_Dictionary(), target_dictionary=_Dictionary())
+        words = _Dictionary()  # one for both, as for a shared embedding
+        task = Namespace(source_dictionary=words, target_dictionary=words)
         return TransformerModel.build_model(a, task)
 
     def logits(self, b):
@@ -241,6 +242,25 @@ class Worker:
         return float(self.process.stdout.readline())
 
 
+def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairseq: str | None) -> list[dict]:
+    "The models of one family, a step each in turn: a row a model."
+    live = {name: Worker(name, file, fairseq) for name in names}
+    live = {name: w for name, w in live.items() if w.parameters or print(f"{name} is left out")}
+    rates: dict[str, list[float]] = {name: [] for name in live}
+    for i, b in enumerate(batches):
+        for name, worker in live.items():  # everyone sees batch i before anyone sees batch i + 1
+            seconds = worker.step(i)
+            if i >= warm:
+                rates[name].append(b.n_tokens / seconds)
+        print(f"round {i}:", ", ".join(f"{name} {r[-1]:.0f}" for name, r in rates.items() if r), flush=True)
+    ours = np.array(next(iter(rates.values())))
+    for worker in live.values():
+        worker.process.kill()
+    return [dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6, tokens_per_second=np.median(rates[name]),
+                 chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]), threads=THREADS, date=time.strftime("%Y-%m-%d"))
+            for name, worker in live.items()]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", required=True)
@@ -255,21 +275,9 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         batches, file = make_batches(a.data, a.rounds + a.warm), f"{tmp}/batches.pt"
         torch.save([(b.src, b.tgt_in, b.tgt_out, b.cat) for b in batches], file)
-        live = {name: Worker(name, file, a.fairseq) for name in a.jobs}
-        live = {name: w for name, w in live.items() if w.parameters or print(f"{name} is left out")}
-        rates = {name: [] for name in live}
-        for i, b in enumerate(batches):
-            for name, worker in live.items():  # one after the other: everyone sees batch i before anyone sees batch i + 1
-                seconds = worker.step(i)
-                if i >= a.warm:
-                    rates[name].append(b.n_tokens / seconds)
-            print(f"round {i}:", ", ".join(f"{name} {r[-1]:.0f}" for name, r in rates.items() if r), flush=True)
-    rows = []
-    for name, worker in live.items():
-        ours = np.array(rates.get(f"chitchat {FAMILY[name]}", np.nan))
-        rows.append(dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6, tokens_per_second=np.median(rates[name]),
-                         chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]), threads=THREADS, date=time.strftime("%Y-%m-%d")))
-        worker.process.kill()
+        rows: list[dict] = []
+        for family in dict.fromkeys(FAMILY.values()):  # all at once would not fit into memory everywhere
+            rows += compare([name for name in a.jobs if FAMILY[name] == family], batches, a.warm, file, a.fairseq)
     table = pd.DataFrame(rows)
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "training_speed.csv", index=False)
