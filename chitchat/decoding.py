@@ -1087,8 +1087,8 @@ def choose_decoding(
     "The most relevant method among those that break no limit; if all do, among those that repeat themselves least."
     responder.words = known or responder.words
     some = pairs.drop_duplicates("question").sample(frac=1, random_state=seed).head(n)
-    columns = {name: kw if kw.get("method", "greedy") in ("greedy", "beam") else kw | {"seed": tuple(range(len(some)))} for name, kw in methods.items()}
-    answers = side_by_side(responder, some, columns)
+    plain = asdict(DecodeConfig(capital=responder.decode.capital))  # what was chosen before has no say
+    answers = side_by_side(responder, some, {name: plain | {"seed": tuple(range(len(some)))} | kw for name, kw in methods.items()})
     rows = {name: answer_stats(answers[name], answers.question, known) for name in ("dataset", *methods)}
     for name, row in rows.items():
         row["relevance"] = relevance(judge, list(answers.question), answers[name], seed=seed)
@@ -1097,7 +1097,7 @@ def choose_decoding(
     best = min(methods, key=lambda name: (len(broken[name] & REPETITION), len(broken[name]) > 0, -rows[name]["relevance"]))
     table = pd.DataFrame(rows).T
     table["chosen"] = [name == best for name in rows]
-    return replace(responder.decode, **methods[best]), table
+    return DecodeConfig(**plain | methods[best]), table
 
 # %% ../nbs/03_decoding.ipynb #441d2718
 HELP = "Пишите вопрос. /категория Авто выбирает категорию, /категория без имени сбрасывает её, /категории перечисляет все, /выход заканчивает."

@@ -45,7 +45,7 @@ def main():
         tables.append(table[COLUMNS].rename_axis("method").reset_index().assign(model=name, judge=judge))
         print(tables[-1].round(3).to_string(index=False), flush=True)
         some = corpus.valid_df.drop_duplicates("question").sample(frac=1, random_state=0).head(a.show)
-        shown.append(side_by_side(models[name], some, {m: kw | {"seed": 0} for m, kw in CANDIDATES.items()}).assign(model=name))
+        shown.append(side_by_side(models[name], some, {m: {"method": "greedy", "seed": 0} | kw for m, kw in CANDIDATES.items()}).assign(model=name))
         if a.csv:
             pd.concat(tables).round(4).to_csv(a.csv, index=False)
         if a.answers:
