@@ -6,15 +6,16 @@ The examples are a file of question<TAB>answer. Writes results/course_examples.c
 """
 import argparse
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from chitchat.data import read_pairs
-from chitchat.decoding import Responder, answer_stats
+from chitchat.decoding import DecodeConfig, Responder, answer_stats
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = {"greedy": dict(method="greedy"), "beam": dict(method="beam"), "nucleus": dict(method="nucleus", seed=0), "guided": dict(method="greedy", guidance=2.0)}
+METHODS = {"greedy": DecodeConfig(), "beam": DecodeConfig(method="beam"), "nucleus": DecodeConfig(method="nucleus", seed=0), "guided": DecodeConfig(guidance=2.0)}
 
 
 def main():
@@ -24,12 +25,13 @@ def main():
     a = p.parse_args()
     responder, pairs = Responder.from_checkpoint(a.checkpoint), read_pairs(a.examples)
     table = pd.DataFrame({"question": pairs.question, "course": pairs.answer})
-    for name, decoding in METHODS.items():
-        table[name] = responder.answers(list(pairs.question), **decoding)
+    methods = METHODS | {"default": replace(responder.decode, seed=0)}  # what was chosen for this checkpoint
+    for name, decoding in methods.items():
+        table[name] = responder.answers(list(pairs.question), **asdict(decoding))
     about = dict(model=a.checkpoint.name, date=time.strftime("%Y-%m-%d"))
     RESULTS.mkdir(exist_ok=True)
     table.assign(**about).to_csv(RESULTS / "course_examples.csv", index=False)
-    print(pd.DataFrame({name: answer_stats(table[name], table.question) for name in ("course", *METHODS)}).T.round(3).to_string())
+    print(pd.DataFrame({name: answer_stats(table[name], table.question) for name in ("course", *methods)}).T.round(3).to_string())
 
 
 if __name__ == "__main__":
