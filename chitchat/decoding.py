@@ -1101,6 +1101,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # methods that `choose_decoding` comp
     "guided nucleus": dict(method="nucleus", guidance=1.5, top_p=0.8, min_p=0.05),
     "rerank": dict(method="rerank", candidates=16, min_p=0.05, alpha=0.5, rep_penalty=1.2),
     "guided rerank": dict(method="rerank", candidates=16, guidance=1.25, min_p=0.05, alpha=0.5, rep_penalty=1.2),
+    "strongly guided rerank": dict(method="rerank", candidates=16, guidance=2.5, temperature=1.2, min_p=0.05, alpha=0.4, rep_penalty=1.2),
 }
 LIMITS = {"top1_share": 0.015, "top5_share": 0.05, "repeated_3gram_share": 0.0, "punct_run_share": 0.01, "unknown_word_share": 0.015, "question_overlap": 0.33}
 REPETITION = {"top1_share", "top5_share", "repeated_3gram_share", "punct_run_share", "distinct_2"}  # of these limits
