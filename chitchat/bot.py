@@ -47,7 +47,7 @@ FILTERS = ("groups", "always", "never")
 
 @dataclass(frozen=True)
 class BotConfig:
-    "Everything that the bot can be told; `repr` never shows the token."
+    "Everything that the bot can be told; `repr` never shows the token. `ChitchatError` for a value that is not possible."
     from_env: ClassVar[Callable[..., "BotConfig"]]  # written below
     token: str = field(default="", repr=False)      # from @BotFather; `from_env` reads it
     checkpoint: str = ""                            # folder of the trained model
@@ -102,7 +102,7 @@ def read_token(environ: Mapping[str, str]) -> str:
 
 
 def _from_env(cls: type[BotConfig], environ: Mapping[str, str] = os.environ, **settings: Any) -> BotConfig:
-    "Settings with the token from the environment; the other settings as keywords."
+    "Settings with the token from the environment (`ChitchatError` if it has none); the other settings as keywords."
     return cls(token=read_token(environ), **settings)
 
 
@@ -118,6 +118,7 @@ class HideToken(logging.Filter):
         self.pattern = re.compile(f"(?:{re.escape(number)}(?::|%3A))?(?:{re.escape(secret)}|{re.escape(quote(secret))})", re.IGNORECASE)
 
     def clean(self, text: str) -> str:
+        "`text` with «<token>» in place of the token, or of its secret half."
         return self.pattern.sub("<token>", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -499,7 +500,7 @@ def make_bot(
     counters: Counters | None = None,
     request: BaseRequest | None = None,  # what carries the calls; default: HTTP
 ) -> DiscreetBot:
-    "The bot's end of the line, with the limits and timeouts of `cfg`."
+    "The bot's end of the line, with the limits and timeouts of `cfg`; `ChitchatError` without a token."
     if not cfg.token:
         raise ChitchatError(NO_TOKEN.format("the settings hold no token"))
     base = cfg.base_url.rstrip("/")
@@ -512,7 +513,7 @@ def make_bot(
 
 # %% ../nbs/04_bot.ipynb #36745962
 class SettingsFile(DictPersistence):
-    "The `chat_data` of all chats in one JSON file; written a moment after a change."
+    "The `chat_data` of all chats in one JSON file, written a moment after a change; `ChitchatError` if it cannot be read or written."
 
     def __init__(self, path: str | Path):
         self.path, text = Path(path), ""
@@ -532,7 +533,7 @@ class SettingsFile(DictPersistence):
             raise input_error(self.path, "cannot be written", "Choose another place for it: --state FILE") from None
 
     def save(self) -> None:
-        "Write the file now."
+        "Write the file now; `ChitchatError` if that cannot be done."
         self.planned = None
         chosen = {str(chat): settings for chat, settings in (self.chat_data or {}).items() if settings}
         write_atomic(self.path, json.dumps(chosen, ensure_ascii=False, indent=0).encode())
@@ -730,6 +731,7 @@ class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
     def filter(self, message: Message) -> bool:
+        "The library's question about each message."
         me, answered = message.get_bot(), message.reply_to_message
         if message.chat.type == Chat.PRIVATE:
             return True

@@ -63,7 +63,7 @@ ATTENTIONS = ("dot", "general", "additive", "none")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    "Everything that determines the shape of a model; stored in the checkpoint."
+    "Everything that determines the shape of a model, stored in the checkpoint; `ChitchatError` for a value that is not possible."
     arch: str = "lstm"          # a key of `FAMILIES`
     vocab_size: int = 8000
     n_categories: int = 1       # with "none", id 0
@@ -109,9 +109,10 @@ def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
 
 # %% ../nbs/01_models.ipynb #94c62075
 class Dropout(nn.Dropout):
-    "Drops the same features at every position of a row: (B, T, D) with one mask (B, 1, D)."
+    "Drops the same features at every position of a row (Gal & Ghahramani 2016, arXiv 1512.05287)."
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (B, T, D), times one mask (B, 1, D) when training."
         if not self.training or not self.p:
             return x
         keep = torch.rand(x.shape[0], *[1] * (x.dim() - 2), x.shape[-1], device=x.device) >= self.p
@@ -138,11 +139,11 @@ class Seq2Seq(nn.Module):
         return self.embedding(ids) * math.sqrt(self.cfg.d_model)
 
     def logits(self, h: Tensor) -> Tensor:  # (…, D) → (…, V)
-        "The output layer, tied to the embedding."
+        "The output layer, tied to the embedding (Press & Wolf 2017, arXiv 1608.05859)."
         return F.linear(h, self.embedding.weight, self.out_bias)
 
     def encode(self, src: Tensor, cat: Tensor | None = None) -> Memory:
-        "Questions (B, S) and categories (B,), None = no category."
+        "Read questions (B, S) of categories (B,); None = no category."
         src = fill_empty(src)
         mask = src != PAD
         out = self.encoder(self.dropout(self.embed(src)), mask)
@@ -166,7 +167,8 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory := self.encode(src, cat), memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
+        "Which words will the answer hold, judged by question and category alone (Zhao et al. 2017, arXiv 1703.10960, §3.3)?"
+        return self.logits(self.to_bow(memory.cond))
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -204,7 +206,7 @@ def vectors_from_counts(
     counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
     d: int,
 ) -> Tensor:         # (V, D) of norm 1, zero for tokens that were never seen
-    "Token vectors: the factorised positive pointwise mutual information, randomly rotated (torch's random state)."
+    "Token vectors: the factorised positive pointwise mutual information (Levy et al. 2015, §3.2), randomly rotated (torch's random state)."
     seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
     context = row**0.75
     ppmi = counts.div_(row.unsqueeze(1)).div_(context / context.sum()).log_().clamp_(min=0)
@@ -237,7 +239,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    "Luong's or Bahdanau's attention over the encoder's output."
+    "Luong's (2015, arXiv 1508.04025) or Bahdanau's (2015, arXiv 1409.0473) attention over the encoder's output."
 
     def __init__(self, kind: str, d: int):
         super().__init__()
@@ -247,7 +249,7 @@ class Attention(nn.Module):
         self.u = nn.Linear(d, 1, bias=False) if kind == "additive" else None
 
     def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        "q (B, T, D), keys = `self.key(values)` (B, S, D), projected once a question."
+        "q (B, T, D), mask (B, S), keys = `self.key(values)` (B, S, D), projected once a question: context (B, T, D), weights (B, T, S)."
         if self.u is not None:
             scores = self.u(torch.tanh(self.query(q).unsqueeze(2) + keys.unsqueeze(1))).squeeze(-1)
         else:
@@ -276,6 +278,7 @@ class LayerNorm(nn.Module):
         self.weight, self.bias, self.eps, self.fused = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps, fused
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (…, D), and the result too."
         if self.fused:  # the same in one kernel: what costs is reading and writing x nine times
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         x = x - x.mean(-1, keepdim=True)
@@ -317,6 +320,7 @@ class RNNEncoder(nn.Module):
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means in its place; 0 at padding."
         read, h = packed if x.is_cuda else both_ways, x
         for rnn, norm in zip(self.layers, self.norms):
             y = read(rnn, self.dropout(h), mask)  # type: ignore[arg-type]
@@ -339,11 +343,13 @@ class RNNDecoder(nn.Module):
         nn.init.normal_(self.combine.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state, from `cond` (B, D)."
         h = torch.tanh(self.first(cond)).unflatten(1, (self.cfg.n_layers, -1))
         state = {"h": h, "c": torch.zeros_like(h)} if self.cfg.arch == "lstm" else {"h": h}
         return ({"keys": self.attention.key(out)} if self.attention else {}), state
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) are appended to `weights`."
         h, new = x, {name: [] for name in state}
         for i, (rnn, norm) in enumerate(zip(self.layers, self.norms)):
             first = tuple(state[name][:, i].unsqueeze(0).contiguous() for name in state)
@@ -376,14 +382,15 @@ class Positions(nn.Module):
         super().__init__()
         self.register_buffer("table", sinusoid(MAX_POSITIONS, d), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # (B, T, D)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # (B, T, D) → (B, T, D)
+        "Add positions to x; `ChitchatError` beyond `MAX_POSITIONS`."
         if start + x.shape[1] > MAX_POSITIONS:
             raise ChitchatError(f"A text of {start + x.shape[1]} tokens is longer than the {MAX_POSITIONS} positions of the model")
         return x + self.table[start:start + x.shape[1]]
 
 # %% ../nbs/01_models.ipynb #33b8a02c
 class Window(nn.Module):
-    "A convolution without padding: (B, k-1+T, D) → (B, T, D_out); position t sees inputs t … t+k-1."
+    "A convolution without padding; position t sees inputs t … t+k-1."
 
     def __init__(self, kernel: int, d_in: int, d_out: int, gain: float = 1.0):
         super().__init__()
@@ -391,7 +398,8 @@ class Window(nn.Module):
         nn.init.normal_(self.linear.weight, std=gain / math.sqrt(kernel * d_in))
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (B, k-1+T, D) → (B, T, D_out)
+        "All windows in one product."
         T = x.shape[1] - self.kernel + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel)], -1))
 
@@ -403,7 +411,7 @@ def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
 
 
 class ConvEncoder(nn.Module):
-    "Gated convolutions over the question; padding is zeroed before each layer."
+    "Gated convolutions over the question (Gehring et al. 2017, arXiv 1705.03122); padding is zeroed before each layer."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -411,6 +419,7 @@ class ConvEncoder(nn.Module):
         self.positions, self.dropout, self.side = Positions(cfg.d_model), Dropout(cfg.dropout), cfg.kernel // 2
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means among its neighbours; 0 at padding."
         real, h = mask.unsqueeze(-1), self.positions(x)
         for layer, norm in zip(self.layers, self.norms):
             y = F.glu(layer(F.pad(self.dropout(norm(h)) * real, (0, 0, self.side, self.side))))
@@ -433,11 +442,13 @@ class ConvDecoder(nn.Module):
         self.last = nn.Linear(D, D)
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state: nothing seen."
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])
         state = {f"buf{i}": zeros for i in range(self.cfg.n_layers)} | {"pos": out.new_zeros(len(out), dtype=torch.long)}
         return {f"keys{i}": a.key(out) for i, a in enumerate(self.attentions)}, state  # type: ignore[operator]
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) a layer are appended to `weights`."
         start = int(state["pos"][0])  # all rows of a batch are equally far
         h, new = self.positions(x, start), {"pos": state["pos"] + x.shape[1]}
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms)):
@@ -460,7 +471,7 @@ def dot_product_attention(
     v: Tensor,               # (B, H, S, d)
     visible: Tensor | None,  # broadcasts to (B, H, T, S), True = may be seen; None = all
 ) -> tuple[Tensor, Tensor]:  # (B, H, T, d), weights (B, H, T, S)
-    "Scaled dot-product attention, written out."
+    "Scaled dot-product attention, written out (Vaswani et al. 2017, arXiv 1706.03762, §3.2.1)."
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if visible is not None:
         scores = scores.masked_fill(~visible, -torch.inf)
@@ -469,12 +480,12 @@ def dot_product_attention(
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D/H)
-    "A stretch of the features for each head."
+    "A stretch of the features for each of H heads."
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
-    "The way back."
+    "The features of all heads side by side; undoes `split_heads`."
     return x.transpose(1, 2).flatten(2)
 
 # %% ../nbs/01_models.ipynb #4fb4c6d7
@@ -525,7 +536,7 @@ def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    "Multi-head attention; `normed` normalises queries and keys, `fused` computes it in the library's one kernel (None: on a GPU)."
+    "Multi-head attention (Vaswani et al. 2017, §3.2.2); `normed` normalises queries and keys (Henry et al. 2020, arXiv 2010.04245), `fused` computes it in the library's one kernel (None: on a GPU)."
 
     def __init__(self, d: int, n_heads: int, normed: bool = True, fused: bool | None = None):
         super().__init__()
@@ -534,11 +545,12 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def project(self, y: Tensor) -> tuple[Tensor, Tensor]:  # (B, S, D) → keys and values (B, H, S, D/H)
+        "What the tokens of `y` offer to those that look at them; computed once, kept in memory or state."
         k, v = (split_heads(t, self.n_heads) for t in self.kv(y).chunk(2, -1))
         return (rms_norm(k) if self.normed else k), v
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, weights: list | None = None) -> Tensor:
-        "Queries from x (B, T, D), to keys and values (B, H, S, D/H): (B, T, D)."
+        "Queries from x (B, T, D), to keys and values (B, H, S, D/H): (B, T, D). Weights (B, T, S), their mean over the heads, are appended to `weights`."
         q = split_heads(self.q(x), self.n_heads)
         q = rms_norm(q) if self.normed else q
         if (x.is_cuda if self.fused is None else self.fused) and weights is None:
@@ -551,7 +563,7 @@ class MultiHeadAttention(nn.Module):
 
 # %% ../nbs/01_models.ipynb #03229074
 class FeedForward(nn.Module):
-    "D → 4D → D at each position, squared ReLU between."
+    "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
 
     def __init__(self, d: int):
         super().__init__()
@@ -559,11 +571,12 @@ class FeedForward(nn.Module):
         nn.init.zeros_(self.down.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (B, T, D), and the result too."
         return self.down(F.relu(self.up(x)).square())
 
 # %% ../nbs/01_models.ipynb #d4afc8b7
 class EncoderLayer(nn.Module):
-    "Self-attention and feed-forward, pre-norm."
+    "Self-attention and feed-forward, pre-norm (Xiong et al. 2020, arXiv 2002.04745)."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -572,6 +585,7 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2, self.dropout = LayerNorm(D), LayerNorm(D), Dropout(cfg.dropout)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        "x (B, S, D), and the result too; `visible` (B, 1, 1, S) is True at real tokens."
         y = self.norm1(x)
         x = x + self.dropout(self.attention(y, *self.attention.project(y), visible))
         return x + self.dropout(self.ff(self.norm2(x)))
@@ -589,6 +603,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal: Tensor | None, visible: Tensor,
                 weights: list | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        "x (B, T, D), past keys and values (B, H, t, D/H), the question's (B, H, S, D/H): the next x, and keys and values with the new tokens."
         y = self.norm1(x)
         keys, values = (append(p, new) for p, new in zip(past, self.own.project(y)))
         x = x + self.dropout(self.own(y, keys, values, causal))
@@ -605,6 +620,7 @@ class TransformerEncoder(nn.Module):
         self.positions, self.norm = Positions(cfg.d_model), LayerNorm(cfg.d_model)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means among all others; 0 at padding."
         h, visible = self.positions(x), mask[:, None, None]
         for layer in self.layers:
             h = layer(h, visible)
@@ -621,6 +637,7 @@ class TransformerDecoder(nn.Module):
         nn.init.constant_(self.norm.weight, 0.2)  # small logits at first: begin near the unigram model of the output bias, not in noise
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state: nothing seen."
         cross, state = {}, {}
         for i, layer in enumerate(self.layers):
             cross[f"k{i}"], cross[f"v{i}"] = layer.cross.project(out)  # type: ignore[operator, union-attr]
@@ -628,6 +645,7 @@ class TransformerDecoder(nn.Module):
         return cross, state
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) a layer are appended to `weights`."
         T, t = x.shape[1], state["k0"].shape[2]
         h, new, visible = self.positions(x, t), {}, memory.mask[:, None, None]
         causal = torch.ones(T, t + T, dtype=torch.bool, device=x.device).tril(t) if T > 1 else None
