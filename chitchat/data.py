@@ -658,8 +658,9 @@ SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 # %% ../nbs/00_data.ipynb #e1448bd3
 class Tokenizer:
     "Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909); ids 0–3 are `PAD, UNK, BOS, EOS`, and `encode` never makes 0, 2 or 3."
-    encode_flat: ClassVar[Callable[..., tuple[list[int], list[int]]]]  # these four are written further below
+    encode_flat: ClassVar[Callable[..., tuple[list[int], list[int]]]]  # these five are written further below
     encode_batch: ClassVar[Callable[..., list[list[int]]]]
+    to_str: ClassVar[Callable[..., str]]
     save: ClassVar[Callable[..., None]]
     load: ClassVar[Callable[..., "Tokenizer"]]
 
@@ -690,10 +691,6 @@ class Tokenizer:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         "The pieces themselves, for looking at."
         return [self._bpe.id_to_token(int(i)) for i in ids]
-
-    def to_str(self) -> str:
-        "Everything, as JSON; what `save` writes."
-        return self._bpe.to_str()
 
     def __len__(self) -> int:
         return self._bpe.get_vocab_size()
@@ -730,6 +727,11 @@ def _encode_batch(self: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 Tokenizer.encode_flat, Tokenizer.encode_batch = _encode_flat, _encode_batch
 
 # %% ../nbs/00_data.ipynb #33535063
+def _tokenizer_json(self: Tokenizer) -> str:
+    "Everything, as JSON; what `save` writes."
+    return self._bpe.to_str()
+
+
 def _save_tokenizer(self: Tokenizer, path: str | Path) -> None:
     "Write one JSON file."
     Path(path).write_text(self.to_str(), encoding="utf-8")
@@ -750,7 +752,7 @@ def _load_tokenizer(cls: type[Tokenizer], path: str | Path) -> Tokenizer:
     return cls(bpe)
 
 
-Tokenizer.save = _save_tokenizer
+Tokenizer.to_str, Tokenizer.save = _tokenizer_json, _save_tokenizer
 Tokenizer.load = classmethod(_load_tokenizer)  # type: ignore[assignment]  # a class method, too, is called without its first argument
 
 # %% ../nbs/00_data.ipynb #1a5ca2f2

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'WORDS', 'LISTENS', 'CANDIDATES', 'LIMITS',
-           'REPETITION', 'HELP', 'DecodeConfig', 'Stepper', 'ban', 'length', 'repetition_penalty', 'without_marks',
-           'no_repeat_ngram', 'marks_of', 'no_punctuation_run', 'rules_of', 'allowed', 'shaped', 'nucleus', 'argmax',
-           'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms', 'decode_left_to_right', 'best_candidates',
-           'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'QuickLSTM',
-           'QuickNorm', 'QuickDecoderLayer', 'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'words_of',
-           'proper_first', 'save_decoding', 'load_decoding', 'load_words', 'side_by_side', 'coloured', 'AnswerBox',
-           'answer_box', 'answer_stats', 'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding', 'chat',
-           'read_questions', 'answer_main', 'format_table', 'show_answers', 'demo_main']
+           'REPETITION', 'HELP', 'DecodeConfig', 'guided', 'Stepper', 'ban', 'length', 'repetition_penalty',
+           'without_marks', 'no_repeat_ngram', 'marks_of', 'no_punctuation_run', 'rules_of', 'allowed', 'shaped',
+           'nucleus', 'argmax', 'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms',
+           'decode_left_to_right', 'best_candidates', 'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank',
+           'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm', 'QuickDecoderLayer', 'quick', 'readable', 'Answer',
+           'Responder', 'hypotheses', 'words_of', 'proper_first', 'save_decoding', 'load_decoding', 'load_words',
+           'side_by_side', 'coloured', 'AnswerBox', 'answer_box', 'answer_stats', 'NaiveBayes', 'relevance',
+           'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers',
+           'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, json, math, re, shutil, sys, textwrap
@@ -111,11 +112,23 @@ def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     ]
 
 # %% ../nbs/03_decoding.ipynb #8a5d57ca
+def guided(
+    logp: Sequence[Tensor],   # (N, V) each: with the whole context first, with less of it after
+    weights: Sequence[float],  # of these, together 1
+    floor: float,             # what is this much less likely than the likeliest token stays impossible
+) -> Tensor:                  # (N, V)
+    "Log-probabilities pushed towards what the context makes likelier (Sanchez et al. 2023, arXiv 2306.17806)."
+    own = logp[0]
+    scores = sum((w * p for w, p in zip(weights[1:], logp[1:])), weights[0] * own).log_softmax(-1)
+    impossible = own < own.amax(-1, keepdim=True) + math.log(floor or 1e-45)
+    return torch.where(impossible, scores - 1e4, scores)  # finite: rules may leave nothing else
+
+# %% ../nbs/03_decoding.ipynb #307ae07d
 NEVER = (PAD, UNK, BOS)  # may not be said
 
 
 class Stepper:
-    "All running hypotheses of a batch, N = questions × hypotheses, and their guidance (Sanchez et al. 2023, arXiv 2306.17806)."
+    "All running hypotheses of a batch, N = questions × hypotheses."
 
     def __init__(self, model: Seq2Seq, src: Tensor, cat: Tensor | None, cfg: DecodeConfig):
         cat = torch.zeros_like(src[:, 0]) if cat is None else cat
@@ -152,10 +165,8 @@ class Stepper:
         logp = logits[:, -1].log_softmax(-1, dtype=torch.float32)
         if self.weights == [1.0]:
             return logp, logp
-        own, *others = logp.chunk(len(self.weights))
-        scores = sum((w * p for w, p in zip(self.weights[1:], others)), self.weights[0] * own).log_softmax(-1)
-        impossible = own < own.amax(-1, keepdim=True) + math.log(self.floor or 1e-45)
-        return torch.where(impossible, scores - 1e4, scores), own  # finite: rules may leave nothing else
+        each = logp.chunk(len(self.weights))
+        return guided(each, self.weights, self.floor), each[0]
 
 # %% ../nbs/03_decoding.ipynb #91d831eb
 Rule = Callable[[Tensor, Tensor], Tensor]  # scores (N, V), prefix (N, t) → scores; a new tensor, or the same if there is nothing to change
@@ -729,7 +740,8 @@ class Answer:
 # %% ../nbs/03_decoding.ipynb #284ce067
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
-    hypotheses: ClassVar[Callable[..., list[list[Answer]]]]  # written in the cells below
+    from_checkpoint: ClassVar[Callable[..., "Responder"]]    # these are written in the cells below
+    hypotheses: ClassVar[Callable[..., list[list[Answer]]]]
     proper_first: ClassVar[Callable[..., list[Answer]]]
     _categories: ClassVar[Callable[..., list[int]]]
 
@@ -739,14 +751,6 @@ class Responder:
         self.precision, self.marks = precision, marks_of(tok).to(next(model.parameters()).device)
         self._quick: tuple[int, Seq2Seq] | None = None
         self.words: set[str] = set()  # that training saw; empty = not known, and any word is as good as another
-
-    @classmethod
-    def from_checkpoint(cls, path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> "Responder":
-        "Load a folder that training wrote, with its `decoding.json` if it has one; `ChitchatError` if something is wrong with it."
-        ck = load_checkpoint(path, device)
-        responder = cls(ck.model, ck.tok, ck.cats, ck.data_cfg, load_decoding(path), precision)
-        responder.words = load_words(path)
-        return responder
 
     @property
     def categories(self) -> list[str]:
@@ -840,7 +844,7 @@ def save_decoding(
         write_atomic(Path(folder) / WORDS, "\n".join(sorted(words)).encode())
     write_atomic(Path(folder) / DECODING, json.dumps(asdict(cfg), indent=1).encode())
 
-
+# %% ../nbs/03_decoding.ipynb #be277a5e
 def load_decoding(folder: str | Path) -> DecodeConfig:
     "The default of a checkpoint; that of the library if it has none. `ChitchatError` if its file is damaged."
     path = Path(folder) / DECODING
@@ -859,6 +863,17 @@ def load_words(folder: str | Path) -> set[str]:
         return set(path.read_text(encoding="utf-8").split("\n")) if path.exists() else set()
     except ValueError:
         raise input_error(path, "is not UTF-8", "Delete it to do without") from None
+
+# %% ../nbs/03_decoding.ipynb #93bd3359
+def _from_checkpoint(cls: type[Responder], path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Responder:
+    "Load a folder that training wrote, with its `decoding.json` if it has one; `ChitchatError` if something is wrong with it."
+    ck = load_checkpoint(path, device)
+    responder = cls(ck.model, ck.tok, ck.cats, ck.data_cfg, load_decoding(path), precision)
+    responder.words = load_words(path)
+    return responder
+
+
+Responder.from_checkpoint = classmethod(_from_checkpoint)  # type: ignore[assignment]
 
 # %% ../nbs/03_decoding.ipynb #2aa63a42
 def _categories(self: Responder, categories: str | Sequence[str | None] | None, n: int) -> list[int]:

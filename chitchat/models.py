@@ -8,7 +8,7 @@ __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECK
            'set_embedding', 'attend', 'Attention', 'LayerNorm', 'turned', 'both_ways', 'packed', 'RNNEncoder',
            'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention',
            'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
-           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'count_parameters', 'preset',
+           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'preset', 'count_parameters',
            'flops_per_token', 'ContractError', 'check_seq2seq']
 
 # %% ../nbs/01_models.ipynb #63b2b93d
@@ -36,7 +36,7 @@ def reorder_state(
     "Pick hypotheses: row `i` of the result is row `idx[i]` of `state`."
     return {k: v.room.select(idx, v.shape[2]) if hasattr(v, "room") else v.index_select(0, idx) for k, v in state.items()}
 
-
+# %% ../nbs/01_models.ipynb #5a36f99f
 @dataclass
 class Memory:
     "What is known of the questions; computed once, shared by all hypotheses of an answer."
@@ -100,7 +100,7 @@ def masked_mean(
     m = mask.unsqueeze(-1).to(x.dtype)
     return (x * m).sum(1) / m.sum(1).clamp(min=1)
 
-
+# %% ../nbs/01_models.ipynb #fe5e629c
 def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
     "A question without a token becomes a question of one BOS."
     empty = (src != PAD).sum(1, keepdim=True) == 0
@@ -119,8 +119,8 @@ class Dropout(nn.Dropout):
         return x * (keep / (1 - self.p)).to(x.dtype)
 
 # %% ../nbs/01_models.ipynb #a8a342db
-class Seq2Seq(nn.Module):
-    "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
+class _Parts(nn.Module):
+    "What every model is made of; `Seq2Seq` is what it does."
 
     def __init__(self, cfg: ModelConfig, encoder: nn.Module, decoder: nn.Module):
         super().__init__()
@@ -141,6 +141,10 @@ class Seq2Seq(nn.Module):
     def logits(self, h: Tensor) -> Tensor:  # (…, D) → (…, V)
         "The output layer, tied to the embedding (Press & Wolf 2017, arXiv 1608.05859)."
         return F.linear(h, self.embedding.weight, self.out_bias)
+
+# %% ../nbs/01_models.ipynb #6f7903ce
+class Seq2Seq(_Parts):
+    "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
 
     def encode(self, src: Tensor, cat: Tensor | None = None) -> Memory:
         "Read questions (B, S) of categories (B,); None = no category."
@@ -201,7 +205,7 @@ def cooccurrences(
             counts.index_add_(0, pairs, torch.full((len(pairs),), 1 / d))
     return counts.view(vocab_size, vocab_size)
 
-
+# %% ../nbs/01_models.ipynb #cd28effd
 def vectors_from_counts(
     counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
     d: int,
@@ -237,7 +241,7 @@ def attend(
     weights = scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(-1)
     return weights @ values, weights
 
-
+# %% ../nbs/01_models.ipynb #7f2ab4a4
 class Attention(nn.Module):
     "Luong's (2015, arXiv 1508.04025) or Bahdanau's (2015, arXiv 1409.0473) attention over the encoder's output."
 
@@ -373,7 +377,7 @@ def sinusoid(n: int, d: int) -> Tensor:  # (n, d)
     angle = torch.arange(n).unsqueeze(1) * torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
-
+# %% ../nbs/01_models.ipynb #0b6dba90
 class Positions(nn.Module):
     "Adds the position vectors `start … start+T`; a table, not a parameter."
     table: Tensor
@@ -409,7 +413,7 @@ def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     return (nn.ModuleList(Window(cfg.kernel, D, 2 * D, gain) for _ in range(cfg.n_layers)),
             nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers)))
 
-
+# %% ../nbs/01_models.ipynb #f5a95fef
 class ConvEncoder(nn.Module):
     "Gated convolutions over the question (Gehring et al. 2017, arXiv 1705.03122); padding is zeroed before each layer."
 
@@ -667,11 +671,6 @@ def build_model(cfg: ModelConfig) -> Seq2Seq:
     encoder, decoder = FAMILIES[cfg.arch]
     return Seq2Seq(cfg, encoder(cfg), decoder(cfg))
 
-
-def count_parameters(model: nn.Module) -> int:
-    "Trained numbers; the tied embedding counts once."
-    return sum(p.numel() for p in model.parameters())
-
 # %% ../nbs/01_models.ipynb #10ea9b99
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
@@ -692,6 +691,11 @@ def preset(
     if size not in PRESETS:
         raise ChitchatError(f"There is no preset {size!r}; choose one of {', '.join(PRESETS)}")
     return ModelConfig(arch=arch, **PRESETS[size].get(arch, PRESETS[size]["transformer"]) | changes)
+
+# %% ../nbs/01_models.ipynb #f7344018
+def count_parameters(model: nn.Module) -> int:
+    "Trained numbers; the tied embedding counts once."
+    return sum(p.numel() for p in model.parameters())
 
 
 def flops_per_token(model: Seq2Seq) -> int:
@@ -774,7 +778,7 @@ def _padding_is_invisible(case: _Case) -> bool:
             return False
     return True
 
-
+# %% ../nbs/01_models.ipynb #0da74865
 def _padding_learns_nothing(case: _Case) -> bool:
     case.model.zero_grad()
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
@@ -795,7 +799,7 @@ def _steps_equal_one_call(case: _Case) -> bool:
             return False
     return True
 
-
+# %% ../nbs/01_models.ipynb #e90f8da0
 def _state_is_not_changed(case: _Case) -> bool:
     memory = case.model.encode(case.src, case.cat)
     _, state = case.model.decode(case.tgt[:, :2], memory, memory.init)
@@ -838,7 +842,7 @@ def _last_token_is_read(case: _Case) -> bool:
     a, b = (torch.tensor([[BOS, EOS + 1 + i]] * 3) for i in (0, 1))
     return not torch.allclose(case.logits(tgt=a)[:, 1], case.logits(tgt=b)[:, 1])
 
-
+# %% ../nbs/01_models.ipynb #2bddc5ff
 def _empty_question_is_fine(case: _Case) -> bool:
     src = case.src.clone()
     src[1] = PAD

@@ -10,9 +10,9 @@ __all__ = ['DTYPES', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss', 'vocabul
            'make_folder', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model',
            'pick_device', 'Run', 'balanced_rows', 'Group', 'groups', 'save_run', 'resume_run', 'Stopped',
            'noted_signals', 'Training', 'fit', 'measure', 'reason', 'peers_may_die', 'Watch', 'Bar', 'Board',
-           'LivePlot', 'joined', 'plot_history', 'find_lr', 'plot_lr', 'Finding', 'check_dataset', 'check_model',
-           'check_loop', 'check_decoding', 'check_chain', 'train_preset', 'command', 'new_model', 'trained',
-           'train_main', 'evaluate_main']
+           'LivePlot', 'views_of', 'joined', 'plot_history', 'find_lr', 'plot_lr', 'Finding', 'check_dataset',
+           'check_model', 'check_loop', 'check_decoding', 'check_chain', 'train_preset', 'command', 'new_model',
+           'trained', 'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, contextlib, copy, ctypes, json, math, os, signal, sys, threading, time, zlib
@@ -349,7 +349,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll
 
-
+# %% ../nbs/02_train.ipynb #4de790a3
 class Loss(torch.nn.Module):
     "Model and loss in one `forward`: what `torch.compile` and `DistributedDataParallel` can wrap."
 
@@ -361,7 +361,7 @@ class Loss(torch.nn.Module):
         "`batch_loss`: summed (training loss, negative log-likelihood), in nats."
         return batch_loss(self.model, batch, self.cfg)
 
-
+# %% ../nbs/02_train.ipynb #bd74f375
 def make_loss(model: Seq2Seq, cfg: TrainConfig, team: Team) -> torch.nn.Module:
     "`Loss`, compiled if asked for, its gradients averaged over the processes if there are several."
     loss: torch.nn.Module = Loss(model, cfg)
@@ -425,7 +425,7 @@ def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pa
     other[p] = np.roll(p, 1)
     return other
 
-
+# %% ../nbs/02_train.ipynb #017499d2
 @torch.inference_mode()
 def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = None, max_tokens: int = 8000) -> float:
     "Summed nats of all answers; `questions[i]` is the pair whose question pair `i` is asked with."
@@ -438,7 +438,7 @@ def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = Non
         total += token_loss(model(b.src, b.tgt_in, b.cat), b.tgt_out)[0].item()
     return total
 
-
+# %% ../nbs/02_train.ipynb #452140b6
 def evaluate(
     model: Seq2Seq,
     data: PairData,                # held out
@@ -502,7 +502,7 @@ def make_folder(folder: Path) -> None:
     except OSError as e:
         raise input_error(folder, f"cannot be made ({e.strerror})", "Choose another --out") from None
 
-
+# %% ../nbs/02_train.ipynb #fb2883fb
 def write_atomic(path: Path, content: bytes | Callable) -> None:  # bytes, or what writes them into an open file
     "All or nothing: readers see the old file or the new one. `ChitchatError` if the disk is full."
     part = path.with_name(path.name + ".part")
@@ -551,7 +551,7 @@ class Checkpoint:
     data_cfg: DataConfig
     history: pd.DataFrame
 
-
+# %% ../nbs/02_train.ipynb #1f710f90
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -565,7 +565,7 @@ def _read_json(path: Path) -> Any:
     except ValueError as e:
         raise input_error(path, f"is no JSON ({e})", "Copy the checkpoint folder again") from None
 
-
+# %% ../nbs/02_train.ipynb #7def358a
 def _fill(model: Seq2Seq, path: Path) -> None:
     try:
         weights = load_tensors(_read(path))
@@ -602,7 +602,7 @@ def load_checkpoint(
     history = folder / "history.csv"
     return Checkpoint(model.to(pick_device(device)).eval(), tok, cats, data_cfg, pd.read_csv(history) if history.exists() else pd.DataFrame())
 
-
+# %% ../nbs/02_train.ipynb #39f33a48
 def load_model(folder: str | Path, device: str | torch.device | None = None) -> Seq2Seq:
     "The model of a checkpoint, ready to answer (evaluation mode); fails as `load_checkpoint` does."
     return load_checkpoint(folder, device).model
@@ -656,7 +656,7 @@ class Group:
     epoch: int            # where the data stand after it
     batch: int
 
-
+# %% ../nbs/02_train.ipynb #90b70f16
 def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
     "`accum` micro-batches for each process (the last group of an epoch may be shorter), for ever, from where `run` stands."
     team, pairs, epoch, start = team or Team(), balanced_rows(data.cat, cfg.balance), run.epoch, run.batch
@@ -688,7 +688,7 @@ def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> d
     return {"model": asdict(model.cfg), "training": {k: v for k, v in asdict(cfg).items() if k not in free} | {"micro-batches a step": cfg.accum * team.size},
             "data": {"fingerprint": _fingerprint(data)}}
 
-
+# %% ../nbs/02_train.ipynb #4e74a16b
 def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run, cfg: TrainConfig, history: list[dict], data: PairData,
              scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> None:
     "Write `resume.pt` and `history.csv`; only the first process of a team writes."
@@ -855,7 +855,7 @@ def measure(t: Training, valid: PairData, corpus: Corpus | None, final: bool) ->
     if better and t.out and corpus and not t.team.rank:
         save_checkpoint(t.out, t.model, corpus.tok, corpus.cats, corpus.cfg, t.history)
 
-
+# %% ../nbs/02_train.ipynb #17f0e7bc
 def reason(e: Exception) -> str:
     "What an exchange failed with, without the place in the source of the library and its advice."
     return str(e).strip().split("] ", 1)[-1].split(". ")[0].splitlines()[0]
@@ -883,11 +883,8 @@ class Watch:
         self.t, self.on_eval, self.answer = t, on_eval, answer
         self.speed: float | None = None
         self.last: float | None = None  # when the step before ended
-        self.views: list[Bar | LivePlot | Board] = []
+        self.views = views_of(t, plot)
         self.questions = [corpus.valid_df.question.iloc[int(i)] for i in np.linspace(0, len(corpus.valid_df) - 1, 3)] if corpus and answer else []
-        if not t.team.rank:
-            plot = "ipykernel" in sys.modules if plot is None else plot
-            self.views = [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
 
     def __enter__(self) -> "Watch":
         return self
@@ -913,17 +910,18 @@ class Watch:
         "Show an evaluation, a row of the history, and some answers."
         if self.views and self.on_eval:
             self.on_eval(row)
-        lines = [f"  «{q}» → «{a}»" for q, a in zip(self.questions, self._answers() if self.views else [])]
+        lines = [f"  «{q}» → «{a}»" for q, a in zip(self.questions, _answers(self.t.model, self.answer, self.questions) if self.views else [])]
         for view in self.views:
             view.row(row, lines)
         self.last = None
 
-    def _answers(self) -> list[str]:
-        self.t.model.eval()
-        try:
-            return self.answer(self.questions) if self.answer and self.questions else []
-        except Exception as e:  # a fault in decoding must be seen, and must not cost a night of training
-            return [f"answering failed with {type(e).__name__}: {e}"] * len(self.questions)
+# %% ../nbs/02_train.ipynb #c6830de2
+def _answers(model: Seq2Seq, answer: Callable[[list[str]], list[str]] | None, questions: list[str]) -> list[str]:
+    model.eval()
+    try:
+        return answer(questions) if answer and questions else []
+    except Exception as e:
+        return [f"answering failed with {type(e).__name__}: {e}"] * len(questions)
 
 # %% ../nbs/02_train.ipynb #b550c3c0
 class Bar:
@@ -1014,6 +1012,14 @@ class LivePlot:
             self.handle.update(self.figure)
         self.drawn = time.monotonic()
 
+# %% ../nbs/02_train.ipynb #967b524b
+def views_of(t: Training, plot: bool | None) -> list[Bar | LivePlot | Board]:
+    "What shows this training: a bar, a plot if `plot` (None: in notebooks), TensorBoard if `cfg` says so; nothing but in the first process of a team."
+    if t.team.rank:
+        return []
+    plot = "ipykernel" in sys.modules if plot is None else plot
+    return [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
+
 # %% ../nbs/02_train.ipynb #e9449793
 @contextlib.contextmanager
 def joined() -> Iterator[Team]:
@@ -1097,7 +1103,7 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.part:9s}{ {True: 'sound', False: 'BROKEN', None: 'not judged'}[self.sound]}: {self.words}"
 
-
+# %% ../nbs/02_train.ipynb #f07b87d3
 def check_dataset(batch: Batch, tok: Tokenizer, texts: Sequence[str]) -> Finding:
     "Are BOS, EOS and PAD where they belong, targets shifted by one, and can the answers be read back?"
     has, gives = batch.tgt_in, batch.tgt_out
@@ -1284,7 +1290,7 @@ def _train_parser() -> argparse.ArgumentParser:
     p.add_argument("--tensorboard", action="store_true", default=None, help="write OUT/tensorboard")
     return p
 
-
+# %% ../nbs/02_train.ipynb #732d2401
 def _responder(model: Seq2Seq, corpus: Corpus, **decoding: Any) -> Callable[[list[str]], list[str]]:
     "Greedy answers of a model that is being trained."
     from chitchat.decoding import Responder  # a later module, which imports this one: so not before a command runs
