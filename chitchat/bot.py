@@ -455,20 +455,20 @@ log = logging.getLogger("chitchat.bot")
 
 
 def readable_update(raw: dict) -> dict:
-    "`raw`, or an empty update of the same number if the library could not read it, or would take a list for a text."
+    "`raw`, or an empty update of the same number if the library could not read it, would take a list for a text, or a message for one of no chat."
     try:
         update = Update.de_json(raw, None)
         message, pressed = update.effective_message, update.callback_query
-        numbers = [who.id for who in (update.effective_chat, update.effective_user) if who] + ([message.message_id] if message else [])
-        texts = [getattr(message, "text", None), getattr(message, "caption", None), pressed and pressed.data]
-        if not all(type(n) is int for n in numbers) or not all(isinstance(t or "", str) for t in texts):
+        seen = [m for m in (message, getattr(message, "reply_to_message", None)) if m]
+        numbers = [who.id for who in (update.effective_chat, update.effective_user) if who] + [m.message_id for m in seen]
+        texts = [*(getattr(m, name, None) for m in seen for name in ("text", "caption")), pressed and pressed.data]
+        if not all(type(n) is int for n in numbers) or not all(isinstance(t or "", str) for t in texts) or (message and not message.chat):
             raise TypeError
         return raw
     except Exception as error:
         number = raw.get("update_id") if isinstance(raw, dict) else None
         log.warning("update %r cannot be read (%s)", number, type(error).__name__)
         return {"update_id": number if isinstance(number, int) else 0}
-
 
 # %% ../nbs/04_bot.ipynb #eeaa0aa4
 class ForgivingLine(HTTPXRequest):
@@ -736,6 +736,8 @@ class Addressed(filters.MessageFilter):
 
     def filter(self, message: Message) -> bool:
         "The library's question about each message."
+        if message.chat is None:  # by webhook an update comes as it is
+            return False
         me, answered = message.get_bot(), message.reply_to_message
         if message.chat.type == Chat.PRIVATE:
             return True
