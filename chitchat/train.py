@@ -458,7 +458,7 @@ def evaluate(
 
 # %% ../nbs/02_train.ipynb #5362369b
 class KneserNey:
-    "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §4.1.6); never sees a question."
+    "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §3); never sees a question."
 
     def __init__(self, data: PairData, d: float = 0.8):
         from collections import Counter
