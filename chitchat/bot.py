@@ -7,13 +7,13 @@ __all__ = ['FILTERS', 'TOKEN_SHAPE', 'NO_TOKEN', 'NO_WORDS', 'NOT_RUSSIAN', 'SPE
            'NOTHING_ELSE', 'ARRIVED', 'log', 'COMMANDS', 'HELP', 'UNKNOWN', 'PRIVACY', 'KEPT', 'NOT_KEPT', 'PER_PAGE',
            'WAIT', 'CHOOSE', 'NO_CATEGORIES', 'HOW', 'OLD_BUTTON', 'FORGOTTEN', 'BUTTONS', 'WHAT', 'NOT_TEXT', 'SORRY',
            'BotConfig', 'read_token', 'HideToken', 'guard_log', 'sendable', 'objection', 'letters', 'acceptable',
-           'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'settle', 'Desk', 'find_answer',
-           'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine', 'make_bot',
-           'SettingsFile', 'start', 'help_command', 'privacy', 'unknown_command', 'category_keyboard', 'Asked',
-           'Recent', 'answer_keyboard', 'typing', 'respond', 'Addressed', 'question_of', 'on_text', 'choose_category',
-           'style_keyboard', 'choose_style', 'settings', 'reset', 'on_migrate', 'on_more', 'on_themes', 'on_choice',
-           'on_style', 'on_button', 'compare', 'on_other', 'error_text', 'on_error', 'on_flood', 'stats', 'describe',
-           'build_app', 'listen', 'run']
+           'attempts', 'quantile', 'Counters', 'DeskFull', 'Ask', 'answer_all', 'settle', 'next_batch', 'Desk',
+           'find_answer', 'ChatOrder', 'DiscreetBot', 'untaken', 'Patient', 'readable_update', 'ForgivingLine',
+           'make_bot', 'SettingsFile', 'start', 'help_command', 'privacy', 'unknown_command', 'category_keyboard',
+           'Asked', 'Recent', 'answer_keyboard', 'typing', 'respond', 'Addressed', 'question_of', 'on_text',
+           'choose_category', 'style_keyboard', 'choose_style', 'settings', 'reset', 'on_migrate', 'on_more',
+           'on_themes', 'on_choice', 'on_style', 'on_button', 'compare', 'on_other', 'error_text', 'on_error',
+           'on_flood', 'stats', 'describe', 'build_app', 'listen', 'run']
 
 # %% ../nbs/04_bot.ipynb #23861761
 import asyncio, json, logging, os, random, re, secrets, sys, time, traceback, zlib
@@ -47,7 +47,7 @@ FILTERS = ("groups", "always", "never")
 
 @dataclass(frozen=True)
 class BotConfig:
-    "Everything that the bot can be told; `repr` never shows the token."
+    "Everything that the bot can be told; `repr` never shows the token. `ChitchatError` for a value that is not possible."
     from_env: ClassVar[Callable[..., "BotConfig"]]  # written below
     token: str = field(default="", repr=False)      # from @BotFather; `from_env` reads it
     checkpoint: str = ""                            # folder of the trained model
@@ -100,9 +100,9 @@ def read_token(environ: Mapping[str, str]) -> str:
         raise ChitchatError(NO_TOKEN.format(f"{where} does not look like a token (digits:letters)"))
     return token
 
-
+# %% ../nbs/04_bot.ipynb #5ca45991
 def _from_env(cls: type[BotConfig], environ: Mapping[str, str] = os.environ, **settings: Any) -> BotConfig:
-    "Settings with the token from the environment; the other settings as keywords."
+    "Settings with the token from the environment (`ChitchatError` if it has none); the other settings as keywords."
     return cls(token=read_token(environ), **settings)
 
 
@@ -118,6 +118,7 @@ class HideToken(logging.Filter):
         self.pattern = re.compile(f"(?:{re.escape(number)}(?::|%3A))?(?:{re.escape(secret)}|{re.escape(quote(secret))})", re.IGNORECASE)
 
     def clean(self, text: str) -> str:
+        "`text` with «<token>» in place of the token, or of its secret half."
         return self.pattern.sub("<token>", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -147,7 +148,7 @@ class _Records:
             one.filter(record)
         return record
 
-
+# %% ../nbs/04_bot.ipynb #d21b2280
 def guard_log(token: str) -> None:
     "From here on no log record of this process holds `token`, and HTTP calls are not logged one by one."
     for name in ("httpx", "httpcore"):
@@ -171,7 +172,7 @@ def sendable(text: str | None) -> str:
     units = str(text or "").encode("utf-16-le", "surrogatepass")[:2 * MessageLimit.MAX_TEXT_LENGTH]
     return units.decode("utf-16-le", "ignore").strip()
 
-
+# %% ../nbs/04_bot.ipynb #b9c71540
 def objection(question: str) -> str | None:
     "What to say instead of asking the model; None if the question is one."
     letters = [c for c in question if c.isalpha()]
@@ -219,7 +220,7 @@ def quantile(values: Sequence[float], q: float) -> float:
     "The smallest of `values` that is not exceeded by a share `q` of them; 0 if there are none."
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
 
-
+# %% ../nbs/04_bot.ipynb #3f82b81e
 class Counters:
     "What happened since the start, and the last thousand waits and batches."
 
@@ -250,7 +251,7 @@ class Ask:
     decoding: dict
     answer: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-
+# %% ../nbs/04_bot.ipynb #6dd0f905
 def answer_all(
     responder: Any,       # has `answers(texts, categories, **decoding)`, or only `answer(text, category, **decoding)`
     asks: Sequence[Ask],  # all with the same `decoding`
@@ -270,12 +271,20 @@ def answer_all(
     half = len(asks) // 2
     return answer_all(responder, asks[:half]) + answer_all(responder, asks[half:])
 
-
+# %% ../nbs/04_bot.ipynb #7d3ed1c7
 def settle(asks: Sequence[Ask], answers: Sequence[str | Exception]) -> None:
     "Hand each answer, or what went wrong, to whoever still waits for it."
     for one, answer in zip(asks, answers):
         if not one.answer.done():
             one.answer.set_exception(answer) if isinstance(answer, Exception) else one.answer.set_result(answer)
+
+# %% ../nbs/04_bot.ipynb #84be1bb2
+def next_batch(waiting: deque[Ask], most: int) -> tuple[list[Ask], deque[Ask]]:  # the batch, and who waits on
+    "The oldest question that somebody still waits for, and those that can be answered together with it, at most `most` in all."
+    still = deque(a for a in waiting if not a.answer.done())
+    batch = [a for a in still if a.decoding == still[0].decoding][:most]
+    taken = set(map(id, batch))
+    return batch, deque(a for a in still if id(a) not in taken)
 
 # %% ../nbs/04_bot.ipynb #85e3ea03
 class Desk:
@@ -298,11 +307,7 @@ class Desk:
         return await asyncio.wait_for(one.answer, self.cfg.answer_timeout)
 
     def _batch(self) -> list[Ask]:
-        "The oldest question that somebody still waits for, and those that can be answered together with it."
-        self.waiting = deque(a for a in self.waiting if not a.answer.done())
-        batch = [a for a in self.waiting if a.decoding == self.waiting[0].decoding][:self.cfg.max_batch]
-        taken = set(map(id, batch))
-        self.waiting = deque(a for a in self.waiting if id(a) not in taken)
+        batch, self.waiting = next_batch(self.waiting, self.cfg.max_batch)
         return batch
 
     async def _serve(self) -> None:
@@ -420,7 +425,7 @@ def untaken(error: NetworkError) -> bool:
         return isinstance(error.__cause__, (httpx.ConnectTimeout, httpx.PoolTimeout))
     return not isinstance(error, BadRequest)
 
-
+# %% ../nbs/04_bot.ipynb #2c1dfe62
 class Patient(AIORateLimiter):
     "Telegram's limits kept, and a call about a chat repeated for `patience` seconds if it was not taken."
 
@@ -450,20 +455,20 @@ log = logging.getLogger("chitchat.bot")
 
 
 def readable_update(raw: dict) -> dict:
-    "`raw`, or an empty update of the same number if the library could not read it, or would take a list for a text."
+    "`raw`, or an empty update of the same number if the library could not read it, would take a list for a text, or a message for one of no chat."
     try:
         update = Update.de_json(raw, None)
         message, pressed = update.effective_message, update.callback_query
-        numbers = [who.id for who in (update.effective_chat, update.effective_user) if who] + ([message.message_id] if message else [])
-        texts = [getattr(message, "text", None), getattr(message, "caption", None), pressed and pressed.data]
-        if not all(type(n) is int for n in numbers) or not all(isinstance(t or "", str) for t in texts):
+        seen = [m for m in (message, getattr(message, "reply_to_message", None)) if m]
+        numbers = [who.id for who in (update.effective_chat, update.effective_user) if who] + [m.message_id for m in seen]
+        texts = [*(getattr(m, name, None) for m in seen for name in ("text", "caption")), pressed and pressed.data]
+        if not all(type(n) is int for n in numbers) or not all(isinstance(t or "", str) for t in texts) or (message and not message.chat):
             raise TypeError
         return raw
     except Exception as error:
         number = raw.get("update_id") if isinstance(raw, dict) else None
         log.warning("update %r cannot be read (%s)", number, type(error).__name__)
         return {"update_id": number if isinstance(number, int) else 0}
-
 
 # %% ../nbs/04_bot.ipynb #eeaa0aa4
 class ForgivingLine(HTTPXRequest):
@@ -499,7 +504,7 @@ def make_bot(
     counters: Counters | None = None,
     request: BaseRequest | None = None,  # what carries the calls; default: HTTP
 ) -> DiscreetBot:
-    "The bot's end of the line, with the limits and timeouts of `cfg`."
+    "The bot's end of the line, with the limits and timeouts of `cfg`; `ChitchatError` without a token."
     if not cfg.token:
         raise ChitchatError(NO_TOKEN.format("the settings hold no token"))
     base = cfg.base_url.rstrip("/")
@@ -512,7 +517,7 @@ def make_bot(
 
 # %% ../nbs/04_bot.ipynb #36745962
 class SettingsFile(DictPersistence):
-    "The `chat_data` of all chats in one JSON file; written a moment after a change."
+    "The `chat_data` of all chats in one JSON file, written a moment after a change; `ChitchatError` if it cannot be read or written."
 
     def __init__(self, path: str | Path):
         self.path, text = Path(path), ""
@@ -532,7 +537,7 @@ class SettingsFile(DictPersistence):
             raise input_error(self.path, "cannot be written", "Choose another place for it: --state FILE") from None
 
     def save(self) -> None:
-        "Write the file now."
+        "Write the file now; `ChitchatError` if that cannot be done."
         self.planned = None
         chosen = {str(chat): settings for chat, settings in (self.chat_data or {}).items() if settings}
         write_atomic(self.path, json.dumps(chosen, ensure_ascii=False, indent=0).encode())
@@ -568,7 +573,7 @@ PRIVACY = ("На диске хранятся только номер чата и
            "никуда больше ваши слова не передаются.")
 KEPT, NOT_KEPT = "Вопросы и ответы записываются в журнал владельца бота.", "Тексты вопросов и ответов нигде не записываются."
 
-
+# %% ../nbs/04_bot.ipynb #aa3cfb4e
 def _desk(context: CallbackContext) -> Desk:
     return context.application.bot_data["desk"]
 
@@ -624,7 +629,7 @@ class Asked:
     message_id: int
     said: list[str] = field(default_factory=list)
 
-
+# %% ../nbs/04_bot.ipynb #210ec8d2
 class Recent(OrderedDict):
     "The questions behind the last messages of the bot, by chat and message; the oldest are forgotten."
     limit = 2000
@@ -730,6 +735,9 @@ class Addressed(filters.MessageFilter):
     "Is this said to the bot? Always in a private chat; in a group if it is named or replied to."
 
     def filter(self, message: Message) -> bool:
+        "The library's question about each message."
+        if message.chat is None:  # by webhook an update comes as it is
+            return False
         me, answered = message.get_bot(), message.reply_to_message
         if message.chat.type == Chat.PRIVATE:
             return True
@@ -742,7 +750,7 @@ class Addressed(filters.MessageFilter):
                        for entity, words in named.items())
         return False
 
-
+# %% ../nbs/04_bot.ipynb #2de1ac7c
 def question_of(message: Message) -> str:
     "What was asked, without the bot's name in a group."
     text = message.text or ""
@@ -774,7 +782,7 @@ async def choose_category(update: Update, context: CallbackContext) -> None:
     else:
         await update.effective_message.reply_text(CHOOSE, reply_markup=category_keyboard(names, _chosen(context)))
 
-
+# %% ../nbs/04_bot.ipynb #f5a58d06
 def style_keyboard(chosen: str) -> InlineKeyboardMarkup:
     "A button for each style."
     return InlineKeyboardMarkup([[InlineKeyboardButton(("✓ " if s == chosen else "") + s, callback_data=f"style:{s}") for s in STYLES]])
@@ -804,7 +812,7 @@ async def reset(update: Update, context: CallbackContext) -> None:
     context.application.bot_data["recent"].forget(update.effective_chat.id)
     await update.effective_message.reply_text("Всё забыто: категория любая, отвечаю обычно.")
 
-
+# %% ../nbs/04_bot.ipynb #32a1e206
 async def on_migrate(update: Update, context: CallbackContext) -> None:
     "A group became a supergroup, with a new number: its choices go along."
     if isinstance(update.message.migrate_to_chat_id, int):
@@ -827,7 +835,7 @@ async def on_more(update: Update, context: CallbackContext, asked: Asked | None)
     else:
         await respond(context, update.effective_chat, asked)
 
-
+# %% ../nbs/04_bot.ipynb #53531dfc
 async def on_themes(update: Update, context: CallbackContext, asked: Asked | None) -> None:
     "«Категория» under an answer: the keyboard, as a message about the same question."
     names = list(_desk(context).responder.categories)
@@ -863,7 +871,7 @@ async def on_style(update: Update, context: CallbackContext, asked: Asked | None
     else:
         await _edit(update.callback_query, OLD_BUTTON)
 
-
+# %% ../nbs/04_bot.ipynb #e127ed15
 BUTTONS = {"more": on_more, "themes": on_themes, "category": on_choice, "page": on_choice, "style": on_style}
 
 
@@ -940,7 +948,7 @@ def error_text(error: BaseException | None, messages: bool = False) -> str:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n... which came of:\n".join(parts)
 
-
+# %% ../nbs/04_bot.ipynb #54a402c0
 async def on_error(update: object, context: CallbackContext) -> None:
     "Log what happened, and tell the person that something did."
     error, desk = context.error, _desk(context)
@@ -954,7 +962,7 @@ async def on_error(update: object, context: CallbackContext) -> None:
         with suppress(TelegramError):
             await context.bot.send_message(update.effective_chat.id, SORRY)
 
-
+# %% ../nbs/04_bot.ipynb #a603368d
 async def on_flood(update: Update) -> None:
     "A chat's line is full: say so, once."
     if update.effective_message and update.effective_chat.type == Chat.PRIVATE:
@@ -970,7 +978,7 @@ async def stats(update: Update, context: CallbackContext) -> None:
         f"Вопросов за раз: в среднем {f['batch']:.1f}, самое большее {f['largest batch']}\nПопросили подождать: {f['told to wait']}\n"
         f"Ошибок: {f['errors']}\nПовторных вызовов: {f['repeated calls']}\nРаботаю: {f['up'] / 3600:.1f} ч")
 
-
+# %% ../nbs/04_bot.ipynb #0cdf8e1c
 def describe(responder: Any) -> str:
     "Which model this is, in a line for the log."
     model, names = getattr(responder, "model", None), list(responder.categories)
@@ -1012,7 +1020,7 @@ def _handlers(cfg: BotConfig) -> list:
             MessageHandler(heard & filters.COMMAND & to_me, unknown_command), MessageHandler(heard & filters.TEXT & ~filters.COMMAND & to_me, on_text),
             MessageHandler(heard & ~filters.StatusUpdate.ALL & ~filters.TEXT & to_me, on_other)]
 
-
+# %% ../nbs/04_bot.ipynb #e8f9a8b6
 def build_app(
     cfg: BotConfig,
     responder: Any,  # has `categories` and `answers(texts, categories, **decoding)`, as a `Responder`
@@ -1036,7 +1044,7 @@ def _proper(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     return "Bootstrap" not in text and "Received data was" not in text
 
-
+# %% ../nbs/04_bot.ipynb #5ac4df30
 def listen(app: Application, cfg: BotConfig) -> None:
     "Take updates until the process is told to stop."
     common: dict[str, Any] = dict(allowed_updates=[Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY], bootstrap_retries=2)

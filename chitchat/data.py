@@ -136,7 +136,7 @@ def _stream_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 # %% ../nbs/00_data.ipynb #5de73885
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:  # (line number from 1, line)
-    "Stream the lines of a plain or packed file; an over-long line comes cut to `MAX_LINE + 1` bytes."
+    "Stream the lines of a plain or packed file, an over-long one cut to `MAX_LINE + 1` bytes; `ChitchatError` where it cannot be read on."
     number = 0
     try:
         for number, line in _stream_lines(path):
@@ -249,7 +249,7 @@ BLOCK = 1 << 22  # bytes of raw text that are handled at a time
 
 
 def line_blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:  # (number of the first line, lines)
-    "Runs of whole lines of about `BLOCK` bytes."
+    "Runs of whole lines of about `BLOCK` bytes; fails as `raw_lines` does."
     first, block, size = 1, [], 0
     for number, line in raw_lines(path):
         block.append(line)
@@ -281,7 +281,7 @@ def parse_lines(
     lines: list[bytes],
     max_rows: int | None = None,  # stop after this many pairs
 ) -> tuple[list[tuple[str, str, str]], ReadReport]:  # (question, answer, category) each; what was found
-    "Parse a block of lines."
+    "Parse a block of lines; broken ones are counted and passed over."
     rows, report = [], ReadReport()
     for number, line in enumerate(lines, first):
         if not line.strip():
@@ -499,28 +499,28 @@ def _any(df: pd.DataFrame, pattern: re.Pattern, test: Callable | None = None) ->
     return marks
 
 # %% ../nbs/00_data.ipynb #e8db575d
-def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Nothing to read: no letter or digit in the question, or an answer too short."
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
 
-def drop_links(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_links(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Whoever answers with a link teaches the model to answer with links."
     return _any(df, _LINK)
 
 
-def drop_adverts(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_adverts(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Somebody sells something."
     return _any(df, _AD, is_advert) | _any(df, _PHONE)
 
 # %% ../nbs/00_data.ipynb #022d02aa
-def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Mostly not Cyrillic."
     return _any(df, _OTHER_LETTER, lambda t: cyrillic_share(t) < cfg.min_cyrillic)
 
 
-def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Words that the bot shall not learn."
     if cfg.keep_obscene:
         return np.zeros(len(df), dtype=bool)
@@ -531,7 +531,7 @@ _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
 _ONE_WORD = re.compile(r"\b(\w+)(?:[^\w\n]+\1\b){2}")
 
 
-def drop_shouting(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_shouting(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Nothing but one letter, or one word over and over."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
@@ -549,12 +549,12 @@ def shorten(text: str, cfg: DataConfig) -> str:
     return text[:end] or text
 
 # %% ../nbs/00_data.ipynb #18e87399
-def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "More words than the model will read."
     return longer_than(df.question.tolist(), cfg.max_question_words)
 
 
-def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "A lecture is not a chat."
     return longer_than(df.answer.tolist(), cfg.max_answer_words)
 
@@ -565,7 +565,7 @@ def copied_share(question: str, answer: str) -> float:  # 0.0 for an answer with
     return sum(w in known for w in words) / len(words) if words else 0.0
 
 
-def drop_copied(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_copied(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Echo: the answer says what the question said."
     if cfg.max_copied >= 1:
         return np.zeros(len(df), dtype=bool)
@@ -577,7 +577,7 @@ def with_keys(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:  # with column
     return df if "qkey" in df else df.assign(qkey=hash_keys(df.question.tolist(), cfg.seed), akey=hash_keys(df.answer.tolist(), cfg.seed))
 
 
-def drop_duplicates(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_duplicates(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "The same question with the same answer, up to punctuation."
     return with_keys(df, cfg).duplicated(["qkey", "akey"]).to_numpy()
 
@@ -586,12 +586,12 @@ def _nth(df: pd.DataFrame, cfg: DataConfig, column: str) -> np.ndarray:
     return with_keys(df, cfg).groupby(column).cumcount().to_numpy()
 
 
-def drop_frequent(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_frequent(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "One answer stood here often enough: «не знаю» is true of every question and says nothing."
     return _nth(df, cfg, "akey") >= cfg.max_same_answer
 
 
-def drop_surplus(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+def drop_surplus(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "The question has its answers."
     return _nth(df, cfg, "qkey") >= cfg.max_answers if cfg.max_answers else np.zeros(len(df), dtype=bool)
 
@@ -657,9 +657,10 @@ SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
 # %% ../nbs/00_data.ipynb #e1448bd3
 class Tokenizer:
-    "Byte-pair encoding; ids 0–3 are `PAD, UNK, BOS, EOS`, and `encode` never makes 0, 2 or 3."
-    encode_flat: ClassVar[Callable[..., tuple[list[int], list[int]]]]  # these four are written further below
+    "Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909); ids 0–3 are `PAD, UNK, BOS, EOS`, and `encode` never makes 0, 2 or 3."
+    encode_flat: ClassVar[Callable[..., tuple[list[int], list[int]]]]  # these five are written further below
     encode_batch: ClassVar[Callable[..., list[list[int]]]]
+    to_str: ClassVar[Callable[..., str]]
     save: ClassVar[Callable[..., None]]
     load: ClassVar[Callable[..., "Tokenizer"]]
 
@@ -690,10 +691,6 @@ class Tokenizer:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         "The pieces themselves, for looking at."
         return [self._bpe.id_to_token(int(i)) for i in ids]
-
-    def to_str(self) -> str:
-        "Everything, as JSON; what `save` writes."
-        return self._bpe.to_str()
 
     def __len__(self) -> int:
         return self._bpe.get_vocab_size()
@@ -730,6 +727,11 @@ def _encode_batch(self: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 Tokenizer.encode_flat, Tokenizer.encode_batch = _encode_flat, _encode_batch
 
 # %% ../nbs/00_data.ipynb #33535063
+def _tokenizer_json(self: Tokenizer) -> str:
+    "Everything, as JSON; what `save` writes."
+    return self._bpe.to_str()
+
+
 def _save_tokenizer(self: Tokenizer, path: str | Path) -> None:
     "Write one JSON file."
     Path(path).write_text(self.to_str(), encoding="utf-8")
@@ -750,7 +752,7 @@ def _load_tokenizer(cls: type[Tokenizer], path: str | Path) -> Tokenizer:
     return cls(bpe)
 
 
-Tokenizer.save = _save_tokenizer
+Tokenizer.to_str, Tokenizer.save = _tokenizer_json, _save_tokenizer
 Tokenizer.load = classmethod(_load_tokenizer)  # type: ignore[assignment]  # a class method, too, is called without its first argument
 
 # %% ../nbs/00_data.ipynb #1a5ca2f2
@@ -804,10 +806,18 @@ def offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:  # (N + 1,)
 
 # %% ../nbs/00_data.ipynb #9184efa6
 class PairData:
-    "A dataset of encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
+    "A dataset of N encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
     batch: ClassVar[Callable[..., "Batch"]]  # written further below
 
-    def __init__(self, src: np.ndarray, src_off: np.ndarray, tgt: np.ndarray, tgt_off: np.ndarray, cat: np.ndarray, n_chars: np.ndarray):
+    def __init__(
+        self,
+        src: np.ndarray,      # ids of all questions, one after the other
+        src_off: np.ndarray,  # (N + 1,) where each begins, and the last one ends
+        tgt: np.ndarray,      # the same of the answers
+        tgt_off: np.ndarray,
+        cat: np.ndarray,      # (N,) category ids, 0 = none
+        n_chars: np.ndarray,  # (N,) characters of each answer, its end counted as one
+    ):
         self.src, self.src_off, self.tgt, self.tgt_off, self.cat, self.n_chars = src, src_off, tgt, tgt_off, cat, n_chars
 
     def __len__(self) -> int:
@@ -817,12 +827,13 @@ class PairData:
         return (self.src[self.src_off[i]:self.src_off[i + 1]], self.tgt[self.tgt_off[i]:self.tgt_off[i + 1]], int(self.cat[i]))
 
     def subset(self, rows: np.ndarray) -> "PairData":
-        "The pairs at these indices, in this order."
+        "The pairs at these indices (n,), in this order."
         (src, s), (tgt, t) = gather(self.src, self.src_off, rows), gather(self.tgt, self.tgt_off, rows)
         return PairData(src, offsets(s), tgt, offsets(t), self.cat[rows], self.n_chars[rows])
 
     @property
-    def lengths(self) -> np.ndarray:  # (N, 2): tokens of the question, tokens of the answer with EOS
+    def lengths(self) -> np.ndarray:  # (N, 2)
+        "Tokens of each question, and of each answer with its EOS."
         return np.stack([np.diff(self.src_off), np.diff(self.tgt_off) + 1], 1)
 
 # %% ../nbs/00_data.ipynb #60f9d8d7
@@ -851,7 +862,7 @@ def encode_pairs(
     cats: CategoryVocab,            # a name that it does not have becomes 0
     cfg: DataConfig = DataConfig(), # `max_src`, `max_tgt`
 ) -> PairData:
-    "Encode pairs; longer questions and answers are cut to `max_src` and `max_tgt` tokens."
+    "Encode pairs of texts; longer questions and answers are cut to `max_src` and `max_tgt` tokens."
     src, s, _ = encode_texts(df.question.tolist(), tok, cfg.max_src)
     tgt, t, n_chars = encode_texts(df.answer.tolist(), tok, cfg.max_tgt)
     return PairData(src, offsets(s), tgt, offsets(t), np.array([cats.get(c) for c in df.category], dtype=np.int32), n_chars + 1)
@@ -866,13 +877,15 @@ class Batch:
     cat: Tensor      # (B,) category, 0 = none
 
     @property
-    def n_tokens(self) -> int:  # target tokens without padding
+    def n_tokens(self) -> int:
+        "Target tokens without padding."
         return int((self.tgt_out != PAD).sum())
 
     def __len__(self) -> int:
         return len(self.cat)
 
     def to(self, device: str | torch.device, non_blocking: bool = True) -> "Batch":
+        "The batch on `device`; from pinned memory, a GPU fetches it without being waited for."
         return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.src, self.tgt_in, self.tgt_out, self.cat)))
 
 # %% ../nbs/00_data.ipynb #f83d4523
@@ -976,7 +989,7 @@ class LengthBatchSampler:
 
 # %% ../nbs/00_data.ipynb #5e0f3126
 def cache_path() -> Path:
-    "`CHITCHAT_CACHE`, else `chitchat` in the user's cache folder, else in the folder for temporary files."
+    "`CHITCHAT_CACHE`, else `chitchat` in the user's cache folder, else in the folder for temporary files; `ChitchatError` if none can be written."
     named = os.environ.get("CHITCHAT_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chitchat"
     for folder in [Path(named)] if named else [home, Path(tempfile.gettempdir()) / "chitchat-cache"]:
@@ -1098,7 +1111,7 @@ def parallel_map(
     jobs: Iterable,
     workers: int | None = None,  # processes; None: a core each
 ) -> Iterator:
-    "Like `map`, in several processes."
+    "Like `map`, in several processes; `ChitchatError` if one of them is ended from outside."
     jobs, workers = iter(jobs), workers or n_cores()
     few = [] if workers == 1 else list(islice(jobs, 2))
     if len(few) < 2:  # one process, or one job: do it here
@@ -1406,7 +1419,7 @@ def load_corpus(
     cache: Path | None = None,         # where the result is kept; None: `cache_path()`
     workers: int | None = None,        # processes; None: `CHITCHAT_WORKERS`, else a core each
 ) -> Corpus:
-    "Read, filter, split and encode a file, or open what an earlier call made of it."
+    "Read, filter, split and encode a file, or open what an earlier call made of it; `ChitchatError` for a file or a cache that cannot be used."
     paths = [Path(p) for p in ([path] if isinstance(path, (str, os.PathLike)) else path)]
     workers = workers or int(os.environ.get("CHITCHAT_WORKERS") or 0) or None
     cache = Path(cache) if cache else cache_path()

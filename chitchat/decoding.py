@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'WORDS', 'LISTENS', 'CANDIDATES', 'LIMITS',
-           'REPETITION', 'HELP', 'DecodeConfig', 'Stepper', 'ban', 'length', 'repetition_penalty', 'without_marks',
-           'no_repeat_ngram', 'marks_of', 'no_punctuation_run', 'rules_of', 'allowed', 'shaped', 'nucleus', 'argmax',
-           'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms', 'decode_left_to_right', 'best_candidates',
-           'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'ByteLinear',
-           'packed', 'QuickLSTM', 'QuickNorm', 'unit', 'QuickDecoderLayer', 'quick', 'readable', 'Answer', 'Responder',
-           'hypotheses', 'words_of', 'proper_first', 'save_decoding', 'load_decoding', 'load_words', 'side_by_side',
-           'coloured', 'AnswerBox', 'answer_box', 'answer_stats', 'NaiveBayes', 'relevance', 'limits_broken',
-           'choose_decoding', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers', 'demo_main']
+           'REPETITION', 'HELP', 'DecodeConfig', 'guided', 'Stepper', 'ban', 'length', 'repetition_penalty',
+           'without_marks', 'no_repeat_ngram', 'marks_of', 'no_punctuation_run', 'rules_of', 'allowed', 'shaped',
+           'nucleus', 'argmax', 'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms',
+           'decode_left_to_right', 'best_candidates', 'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank',
+           'generate', 'QuickLinear', 'ByteLinear', 'packed', 'QuickLSTM', 'QuickNorm', 'unit', 'QuickDecoderLayer',
+           'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'words_of', 'proper_first', 'save_decoding',
+           'load_decoding', 'load_words', 'side_by_side', 'coloured', 'AnswerBox', 'answer_box', 'answer_stats',
+           'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main',
+           'format_table', 'show_answers', 'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, json, math, re, shutil, sys, textwrap, warnings
@@ -40,7 +41,7 @@ METHODS = ("greedy", "beam", "nucleus", "rerank")
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    "How an answer is chosen. All methods obey the first block, the others belong to one method."
+    "How an answer is chosen; `ChitchatError` for a value that is not possible. All methods obey the first fields, the others belong to one method."
     method: str = "greedy"
     max_len: int = 40         # most tokens of an answer
     min_len: int = 1          # least; an empty answer is none
@@ -111,11 +112,23 @@ def _possible(c: DecodeConfig) -> list[tuple[str, bool, str]]:
     ]
 
 # %% ../nbs/03_decoding.ipynb #8a5d57ca
+def guided(
+    logp: Sequence[Tensor],   # (N, V) each: with the whole context first, with less of it after
+    weights: Sequence[float],  # of these, together 1
+    floor: float,             # what is this much less likely than the likeliest token stays impossible
+) -> Tensor:                  # (N, V)
+    "Log-probabilities pushed towards what the context makes likelier (Sanchez et al. 2023, arXiv 2306.17806)."
+    own = logp[0]
+    scores = sum((w * p for w, p in zip(weights[1:], logp[1:])), weights[0] * own).log_softmax(-1)
+    impossible = own < own.amax(-1, keepdim=True) + math.log(floor or 1e-45)
+    return torch.where(impossible, scores - 1e4, scores)  # finite: rules may leave nothing else
+
+# %% ../nbs/03_decoding.ipynb #307ae07d
 NEVER = (PAD, UNK, BOS)  # may not be said
 
 
 class Stepper:
-    "All running hypotheses of a batch; rows `N` are questions, or questions × hypotheses."
+    "All running hypotheses of a batch, N = questions × hypotheses."
 
     def __init__(self, model: Seq2Seq, src: Tensor, cat: Tensor | None, cfg: DecodeConfig):
         cat = torch.zeros_like(src[:, 0]) if cat is None else cat
@@ -152,10 +165,8 @@ class Stepper:
         logp = logits[:, -1].log_softmax(-1, dtype=torch.float32)
         if self.weights == [1.0]:
             return logp, logp
-        own, *others = logp.chunk(len(self.weights))
-        scores = sum((w * p for w, p in zip(self.weights[1:], others)), self.weights[0] * own).log_softmax(-1)
-        impossible = own < own.amax(-1, keepdim=True) + math.log(self.floor or 1e-45)
-        return torch.where(impossible, scores - 1e4, scores), own  # finite: rules may leave nothing else
+        each = logp.chunk(len(self.weights))
+        return guided(each, self.weights, self.floor), each[0]
 
 # %% ../nbs/03_decoding.ipynb #91d831eb
 Rule = Callable[[Tensor, Tensor], Tensor]  # scores (N, V), prefix (N, t) → scores; a new tensor, or the same if there is nothing to change
@@ -261,7 +272,7 @@ def allowed(scores: Tensor, prefix: Tensor, rules: list[Rule]) -> Tensor:  # (N,
 
 # %% ../nbs/03_decoding.ipynb #06bdc36d
 def shaped(scores: Tensor, cfg: DecodeConfig) -> tuple[Tensor, Tensor | None]:  # probabilities (N, k), their tokens (N, k), None = 0 … V-1
-    "Temperature, top-k, min-p."
+    "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082)."
     probs, tokens = (scores / cfg.temperature if cfg.temperature != 1 else scores).softmax(-1), None
     if cfg.top_k:
         probs, tokens = probs.topk(min(cfg.top_k, probs.shape[-1]))
@@ -271,7 +282,7 @@ def shaped(scores: Tensor, cfg: DecodeConfig) -> tuple[Tensor, Tensor | None]:  
 
 # %% ../nbs/03_decoding.ipynb #bf72aac0
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
-    "The smallest set of tokens with probability `p`, renormalised; all others 0."
+    "The smallest set of tokens with probability `p`, renormalised; all others 0 (Holtzman et al. 2020, arXiv 1904.09751)."
     if p == 1:
         return probs
     ranked = probs.sort(descending=True).values
@@ -351,7 +362,7 @@ class Hypothesis:
 
 # %% ../nbs/03_decoding.ipynb #5671357c
 def seeds_of(cfg: DecodeConfig, n: int) -> list[int]:
-    "A seed for each of `n` questions."
+    "A seed for each of `n` questions; `ChitchatError` if `cfg` has another number of them."
     if isinstance(cfg.seed, tuple):
         if len(cfg.seed) != n:
             raise ChitchatError(f"{n} questions and {len(cfg.seed)} seeds: give one seed for all, or one for each question")
@@ -442,7 +453,7 @@ def extend(
     before: Tensor,  # (B, K)
     cfg: DecodeConfig,
 ) -> list[Tensor]:   # hypothesis, token, score, finished?; each (B, 2K): of each group the 2K/G best, best first
-    "Candidates for the next step, group by group."
+    "Candidates for the next step, group by group (Vijayakumar et al. 2016, arXiv 1610.02424)."
     k, out = cfg.beams // cfg.groups, []
     taken = scores.new_zeros(len(scores), scores.shape[-1]) if cfg.groups > 1 else None
     for g in range(cfg.groups):
@@ -563,7 +574,7 @@ def rerank(
     cfg: DecodeConfig,            # `candidates`, `antilm`, and how to sample
     marks: Tensor | None = None,  # (V,) see `marks_of`
 ) -> list[list[Hypothesis]]:      # at most `candidates` a question
-    "Sampled candidates of each question, different ones only, best score first."
+    "Sampled candidates of each question, different ones only, best score first (Li et al. 2016, arXiv 1510.03055)."
     drawn = decode_left_to_right(model, src, cat, cfg, marks, cfg.candidates)
     groups = [list({tuple(h.ids): h for h in drawn[i:i + cfg.candidates]}.values()) for i in range(0, len(drawn), cfg.candidates)]
     every = [h for group in groups for h in group]
@@ -603,7 +614,8 @@ class QuickLinear(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
         self.bias = None if bias is None else bias.detach().to(dtype)
 
-    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:  # (..., D) → (..., D')
+    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:
+        "(…, D) → (…, D_out); the product in `dtype`, the result in `out`, by default in the type of x."
         if self.dtype == x.dtype and plus is not None:
             return torch.ops.mkldnn._linear_pointwise.binary(x, plus, self.weight, self.bias, "add")
         y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "relu" if relu else "none", [], "")
@@ -612,7 +624,7 @@ class QuickLinear(nn.Module):
 
 # %% ../nbs/03_decoding.ipynb #a0f2f1ca
 class ByteLinear(nn.Module):
-    "`QuickLinear` with weights of eight bits: `weight ≈ scale · q`, with a scale $s$ for each row of `weight`."
+    "`QuickLinear` with weights of eight bits: `weight ≈ scale · q`, with a scale for each row of `weight`."
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
@@ -623,7 +635,8 @@ class ByteLinear(nn.Module):
             q = torch.quantize_per_channel(w, scale, torch.zeros_like(scale, dtype=torch.long), 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(q, None if bias is None else bias.detach().float())
 
-    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:  # (..., D) → (..., D')
+    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:
+        "(…, D) → (…, D_out)."
         product = torch.ops.quantized.linear_relu_dynamic if relu else torch.ops.quantized.linear_dynamic
         y = product(x, self.packed, reduce_range=True)
         return y if plus is None else y + plus
@@ -649,6 +662,7 @@ class QuickLSTM(nn.Module):
         self.gates = packed(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], precision)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        "x (N, T, D) and state (h, c), (1, N, D) each: outputs (N, T, D) and the next state."
         (h, c), out = (s[0] for s in state), []
         for x_t in x.unbind(1):
             gates = self.gates(torch.cat([x_t, h], -1))
@@ -667,6 +681,7 @@ class QuickNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight.detach(), norm.bias.detach(), norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (…, D), and the result too."
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 # %% ../nbs/03_decoding.ipynb #046264e7
@@ -690,6 +705,7 @@ class QuickDecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal: Tensor | None, visible: Tensor,
                 weights: list | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        "As `DecoderLayer`, but for `weights`, which stay empty."
         n, t, d = x.shape
         heads = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).transpose(1, 3)  # (N, H, 3, T, D/H)
         q, k = unit(heads[:, :, :2]).unbind(2)
@@ -763,7 +779,8 @@ class Answer:
 # %% ../nbs/03_decoding.ipynb #284ce067
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
-    hypotheses: ClassVar[Callable[..., list[list[Answer]]]]  # written in the cells below
+    from_checkpoint: ClassVar[Callable[..., "Responder"]]    # these are written in the cells below
+    hypotheses: ClassVar[Callable[..., list[list[Answer]]]]
     proper_first: ClassVar[Callable[..., list[Answer]]]
     _categories: ClassVar[Callable[..., list[int]]]
 
@@ -773,14 +790,6 @@ class Responder:
         self.precision, self.marks = precision, marks_of(tok).to(next(model.parameters()).device)
         self._quick: tuple[int, Seq2Seq] | None = None
         self.words: set[str] = set()  # that training saw; empty = not known, and any word is as good as another
-
-    @classmethod
-    def from_checkpoint(cls, path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> "Responder":
-        "Load a folder that training wrote, with its `decoding.json` if it has one; `ChitchatError` if something is wrong with it."
-        ck = load_checkpoint(path, device)
-        responder = cls(ck.model, ck.tok, ck.cats, ck.data_cfg, load_decoding(path), precision)
-        responder.words = load_words(path)
-        return responder
 
     @property
     def categories(self) -> list[str]:
@@ -821,7 +830,7 @@ def hypotheses(
     batch: int = 64,
     **decoding: Any,   # fields of `DecodeConfig`
 ) -> list[list[Answer]]:  # in the order of the questions, the best answer first
-    "Several answers to each question with their log-probabilities, decoded in batches of similar length."
+    "Several answers to each question with their log-probabilities, decoded in batches of similar length; `ChitchatError` for an unknown category or setting."
     cfg = _for_n_best(replace(self.decode, **decoding), n)
     cats, ids, seeds = self._categories(categories, len(texts)), [self.read(t) for t in texts], seeds_of(cfg, len(texts))
     order, out = sorted(range(len(ids)), key=lambda i: len(ids[i])), [[]] * len(ids)
@@ -869,14 +878,14 @@ def save_decoding(
     cfg: DecodeConfig,                   # the default of this checkpoint from now on
     words: Iterable[str] | None = None,  # `words_of` the training data; None = leave those that are there
 ) -> None:
-    "Keep how a checkpoint answers."
+    "Keep how a checkpoint answers; `ChitchatError` if that cannot be written."
     if words is not None:
         write_atomic(Path(folder) / WORDS, "\n".join(sorted(words)).encode())
     write_atomic(Path(folder) / DECODING, json.dumps(asdict(cfg), indent=1).encode())
 
-
+# %% ../nbs/03_decoding.ipynb #be277a5e
 def load_decoding(folder: str | Path) -> DecodeConfig:
-    "The default of a checkpoint; that of the library if it has none."
+    "The default of a checkpoint; that of the library if it has none. `ChitchatError` if its file is damaged."
     path = Path(folder) / DECODING
     if not path.exists():
         return DecodeConfig()
@@ -887,12 +896,23 @@ def load_decoding(folder: str | Path) -> DecodeConfig:
 
 
 def load_words(folder: str | Path) -> set[str]:
-    "Words of the data that a checkpoint learnt from; none if they were not kept."
+    "Words of the data that a checkpoint learnt from; none if they were not kept. `ChitchatError` if the file is damaged."
     path = Path(folder) / WORDS
     try:
         return set(path.read_text(encoding="utf-8").split("\n")) if path.exists() else set()
     except ValueError:
         raise input_error(path, "is not UTF-8", "Delete it to do without") from None
+
+# %% ../nbs/03_decoding.ipynb #93bd3359
+def _from_checkpoint(cls: type[Responder], path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Responder:
+    "Load a folder that training wrote, with its `decoding.json` if it has one; `ChitchatError` if something is wrong with it."
+    ck = load_checkpoint(path, device)
+    responder = cls(ck.model, ck.tok, ck.cats, ck.data_cfg, load_decoding(path), precision)
+    responder.words = load_words(path)
+    return responder
+
+
+Responder.from_checkpoint = classmethod(_from_checkpoint)  # type: ignore[assignment]
 
 # %% ../nbs/03_decoding.ipynb #2aa63a42
 def _categories(self: Responder, categories: str | Sequence[str | None] | None, n: int) -> list[int]:
@@ -1035,7 +1055,7 @@ def answer_stats(
     questions: Sequence[str],  # of the same length
     known: set[str] | None = None,  # `words_of` the training data; None = do not count unknown words
 ) -> dict:                     # shares in [0, 1]
-    "Diversity and degeneracy of answers."
+    "Diversity (distinct-n: Li et al. 2016, arXiv 1510.03055) and degeneracy of answers."
     words = [_WORD.findall(a.lower().replace("ё", "е")) for a in answers]
     asked = [words_of([q]) for q in questions]
     share = lambda hits: sum(hits) / max(1, len(words))
@@ -1190,7 +1210,7 @@ def read_questions(path: Path) -> list[str]:
 # %% ../nbs/03_decoding.ipynb #d130db38
 @command
 def answer_main(argv: list[str] | None = None) -> None:
-    "chitchat_answer"
+    "The command `chitchat_answer`: answer the questions of a file, or of a person."
     p = argparse.ArgumentParser(prog="chitchat_answer", description="Answer questions with a trained checkpoint: a file, or a chat without --input.")
     p.add_argument("--checkpoint", required=True, help="folder")
     p.add_argument("--input", type=Path, help="a question a line")
@@ -1249,7 +1269,7 @@ def show_answers(responder: Responder, pairs: pd.DataFrame, width: int) -> None:
 # %% ../nbs/03_decoding.ipynb #5d6f7dd7
 @command
 def demo_main(argv: list[str] | None = None) -> None:
-    "chitchat_demo"
+    "The command `chitchat_demo`: train a small model, show what it answers, and talk."
     p = argparse.ArgumentParser(prog="chitchat_demo", description="Train a small model while you watch, see what it answers, and talk to it.")
     p.add_argument("--data", type=Path, default=data_path(), help="qa_data.jsonl or train.txt, plain, .zip or .gz (default: the sample in the package)")
     p.add_argument("--arch", default="lstm", help="family of the model")

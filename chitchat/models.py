@@ -8,7 +8,7 @@ __all__ = ['State', 'ATTENTIONS', 'MAX_POSITIONS', 'FAMILIES', 'PRESETS', 'CHECK
            'set_embedding', 'attend', 'Attention', 'LayerNorm', 'turned', 'both_ways', 'packed', 'RNNEncoder',
            'RNNDecoder', 'sinusoid', 'Positions', 'Window', 'ConvEncoder', 'ConvDecoder', 'dot_product_attention',
            'split_heads', 'join_heads', 'append', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
-           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'count_parameters', 'preset',
+           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'preset', 'count_parameters',
            'flops_per_token', 'ContractError', 'check_seq2seq']
 
 # %% ../nbs/01_models.ipynb #63b2b93d
@@ -36,7 +36,7 @@ def reorder_state(
     "Pick hypotheses: row `i` of the result is row `idx[i]` of `state`."
     return {k: v.room.select(idx, v.shape[2]) if hasattr(v, "room") else v.index_select(0, idx) for k, v in state.items()}
 
-
+# %% ../nbs/01_models.ipynb #5a36f99f
 @dataclass
 class Memory:
     "What is known of the questions; computed once, shared by all hypotheses of an answer."
@@ -63,7 +63,7 @@ ATTENTIONS = ("dot", "general", "additive", "none")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    "Everything that determines the shape of a model; stored in the checkpoint."
+    "Everything that determines the shape of a model, stored in the checkpoint; `ChitchatError` for a value that is not possible."
     arch: str = "lstm"          # a key of `FAMILIES`
     vocab_size: int = 8000
     n_categories: int = 1       # with "none", id 0
@@ -100,7 +100,7 @@ def masked_mean(
     m = mask.unsqueeze(-1).to(x.dtype)
     return (x * m).sum(1) / m.sum(1).clamp(min=1)
 
-
+# %% ../nbs/01_models.ipynb #fe5e629c
 def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
     "A question without a token becomes a question of one BOS."
     empty = (src != PAD).sum(1, keepdim=True) == 0
@@ -109,17 +109,18 @@ def fill_empty(src: Tensor) -> Tensor:  # (B, S) ids
 
 # %% ../nbs/01_models.ipynb #94c62075
 class Dropout(nn.Dropout):
-    "Drops the same features at every position of a row: (B, T, D) with one mask (B, 1, D)."
+    "Drops the same features at every position of a row (Gal & Ghahramani 2016, arXiv 1512.05287)."
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (B, T, D), times one mask (B, 1, D) when training."
         if not self.training or not self.p:
             return x
         keep = torch.rand(x.shape[0], *[1] * (x.dim() - 2), x.shape[-1], device=x.device) >= self.p
         return x * (keep / (1 - self.p)).to(x.dtype)
 
 # %% ../nbs/01_models.ipynb #a8a342db
-class Seq2Seq(nn.Module):
-    "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
+class _Parts(nn.Module):
+    "What every model is made of; `Seq2Seq` is what it does."
 
     def __init__(self, cfg: ModelConfig, encoder: nn.Module, decoder: nn.Module):
         super().__init__()
@@ -138,11 +139,15 @@ class Seq2Seq(nn.Module):
         return self.embedding(ids) * math.sqrt(self.cfg.d_model)
 
     def logits(self, h: Tensor) -> Tensor:  # (…, D) → (…, V)
-        "The output layer, tied to the embedding."
+        "The output layer, tied to the embedding (Press & Wolf 2017, arXiv 1608.05859)."
         return F.linear(h, self.embedding.weight, self.out_bias)
 
+# %% ../nbs/01_models.ipynb #6f7903ce
+class Seq2Seq(_Parts):
+    "An encoder and a decoder behind one protocol; see `FAMILIES` for those that exist."
+
     def encode(self, src: Tensor, cat: Tensor | None = None) -> Memory:
-        "Questions (B, S) and categories (B,), None = no category."
+        "Read questions (B, S) of categories (B,); None = no category."
         src = fill_empty(src)
         mask = src != PAD
         out = self.encoder(self.dropout(self.embed(src)), mask)
@@ -166,7 +171,8 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory := self.encode(src, cat), memory.init)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:  # (B, V)
-        return self.logits(self.to_bow(memory.cond))  # which words will the answer hold, from question and category alone
+        "Which words will the answer hold, judged by question and category alone (Zhao et al. 2017, arXiv 1703.10960, §3.3)?"
+        return self.logits(self.to_bow(memory.cond))
 
 # %% ../nbs/01_models.ipynb #2b282006
 def set_output_bias(
@@ -199,12 +205,12 @@ def cooccurrences(
             counts.index_add_(0, pairs, torch.full((len(pairs),), 1 / d))
     return counts.view(vocab_size, vocab_size)
 
-
+# %% ../nbs/01_models.ipynb #cd28effd
 def vectors_from_counts(
     counts: Tensor,  # (V, V) as `cooccurrences` gives it; it is overwritten
     d: int,
 ) -> Tensor:         # (V, D) of norm 1, zero for tokens that were never seen
-    "Token vectors: the factorised positive pointwise mutual information, randomly rotated (torch's random state)."
+    "Token vectors: the factorised positive pointwise mutual information (Levy et al. 2015, §3.2), randomly rotated (torch's random state)."
     seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
     context = row**0.75
     ppmi = counts.div_(row.unsqueeze(1)).div_(context / context.sum()).log_().clamp_(min=0)
@@ -235,9 +241,9 @@ def attend(
     weights = scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(-1)
     return weights @ values, weights
 
-
+# %% ../nbs/01_models.ipynb #7f2ab4a4
 class Attention(nn.Module):
-    "Luong's or Bahdanau's attention over the encoder's output."
+    "Luong's (2015, arXiv 1508.04025) or Bahdanau's (2015, arXiv 1409.0473) attention over the encoder's output."
 
     def __init__(self, kind: str, d: int):
         super().__init__()
@@ -247,7 +253,7 @@ class Attention(nn.Module):
         self.u = nn.Linear(d, 1, bias=False) if kind == "additive" else None
 
     def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        "q (B, T, D), keys = `self.key(values)` (B, S, D), projected once a question."
+        "q (B, T, D), mask (B, S), keys = `self.key(values)` (B, S, D), projected once a question: context (B, T, D), weights (B, T, S)."
         if self.u is not None:
             scores = self.u(torch.tanh(self.query(q).unsqueeze(2) + keys.unsqueeze(1))).squeeze(-1)
         else:
@@ -276,6 +282,7 @@ class LayerNorm(nn.Module):
         self.weight, self.bias, self.eps, self.fused = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d)), eps, fused
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (…, D), and the result too."
         if self.fused:  # the same in one kernel: what costs is reading and writing x nine times
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         x = x - x.mean(-1, keepdim=True)
@@ -317,6 +324,7 @@ class RNNEncoder(nn.Module):
         self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means in its place; 0 at padding."
         read, h = packed if x.is_cuda else both_ways, x
         for rnn, norm in zip(self.layers, self.norms):
             y = read(rnn, self.dropout(h), mask)  # type: ignore[arg-type]
@@ -339,11 +347,13 @@ class RNNDecoder(nn.Module):
         nn.init.normal_(self.combine.weight, std=0.2 / math.sqrt(D))  # small logits at first: begin near the unigram model of the output bias
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state, from `cond` (B, D)."
         h = torch.tanh(self.first(cond)).unflatten(1, (self.cfg.n_layers, -1))
         state = {"h": h, "c": torch.zeros_like(h)} if self.cfg.arch == "lstm" else {"h": h}
         return ({"keys": self.attention.key(out)} if self.attention else {}), state
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) are appended to `weights`."
         h, new = x, {name: [] for name in state}
         for i, (rnn, norm) in enumerate(zip(self.layers, self.norms)):
             first = tuple(state[name][:, i].unsqueeze(0).contiguous() for name in state)
@@ -367,7 +377,7 @@ def sinusoid(n: int, d: int) -> Tensor:  # (n, d)
     angle = torch.arange(n).unsqueeze(1) * torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
-
+# %% ../nbs/01_models.ipynb #0b6dba90
 class Positions(nn.Module):
     "Adds the position vectors `start … start+T`; a table, not a parameter."
     table: Tensor
@@ -376,14 +386,15 @@ class Positions(nn.Module):
         super().__init__()
         self.register_buffer("table", sinusoid(MAX_POSITIONS, d), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # (B, T, D)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # (B, T, D) → (B, T, D)
+        "Add positions to x; `ChitchatError` beyond `MAX_POSITIONS`."
         if start + x.shape[1] > MAX_POSITIONS:
             raise ChitchatError(f"A text of {start + x.shape[1]} tokens is longer than the {MAX_POSITIONS} positions of the model")
         return x + self.table[start:start + x.shape[1]]
 
 # %% ../nbs/01_models.ipynb #33b8a02c
 class Window(nn.Module):
-    "A convolution without padding: (B, k-1+T, D) → (B, T, D_out); position t sees inputs t … t+k-1."
+    "A convolution without padding; position t sees inputs t … t+k-1."
 
     def __init__(self, kernel: int, d_in: int, d_out: int, gain: float = 1.0):
         super().__init__()
@@ -391,7 +402,8 @@ class Window(nn.Module):
         nn.init.normal_(self.linear.weight, std=gain / math.sqrt(kernel * d_in))
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (B, k-1+T, D) → (B, T, D_out)
+        "All windows in one product."
         T = x.shape[1] - self.kernel + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel)], -1))
 
@@ -401,9 +413,9 @@ def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     return (nn.ModuleList(Window(cfg.kernel, D, 2 * D, gain) for _ in range(cfg.n_layers)),
             nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers)))
 
-
+# %% ../nbs/01_models.ipynb #f5a95fef
 class ConvEncoder(nn.Module):
-    "Gated convolutions over the question; padding is zeroed before each layer."
+    "Gated convolutions over the question (Gehring et al. 2017, arXiv 1705.03122); padding is zeroed before each layer."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -411,6 +423,7 @@ class ConvEncoder(nn.Module):
         self.positions, self.dropout, self.side = Positions(cfg.d_model), Dropout(cfg.dropout), cfg.kernel // 2
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means among its neighbours; 0 at padding."
         real, h = mask.unsqueeze(-1), self.positions(x)
         for layer, norm in zip(self.layers, self.norms):
             y = F.glu(layer(F.pad(self.dropout(norm(h)) * real, (0, 0, self.side, self.side))))
@@ -433,11 +446,13 @@ class ConvDecoder(nn.Module):
         self.last = nn.Linear(D, D)
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state: nothing seen."
         zeros = out.new_zeros(len(out), self.cfg.kernel - 1, out.shape[-1])
         state = {f"buf{i}": zeros for i in range(self.cfg.n_layers)} | {"pos": out.new_zeros(len(out), dtype=torch.long)}
         return {f"keys{i}": a.key(out) for i, a in enumerate(self.attentions)}, state  # type: ignore[operator]
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) a layer are appended to `weights`."
         start = int(state["pos"][0])  # all rows of a batch are equally far
         h, new = self.positions(x, start), {"pos": state["pos"] + x.shape[1]}
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms)):
@@ -460,7 +475,7 @@ def dot_product_attention(
     v: Tensor,               # (B, H, S, d)
     visible: Tensor | None,  # broadcasts to (B, H, T, S), True = may be seen; None = all
 ) -> tuple[Tensor, Tensor]:  # (B, H, T, d), weights (B, H, T, S)
-    "Scaled dot-product attention, written out."
+    "Scaled dot-product attention, written out (Vaswani et al. 2017, arXiv 1706.03762, §3.2.1)."
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if visible is not None:
         scores = scores.masked_fill(~visible, -torch.inf)
@@ -469,12 +484,12 @@ def dot_product_attention(
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:  # (B, T, D) → (B, H, T, D/H)
-    "A stretch of the features for each head."
+    "A stretch of the features for each of H heads."
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:  # (B, H, T, D/H) → (B, T, D)
-    "The way back."
+    "The features of all heads side by side; undoes `split_heads`."
     return x.transpose(1, 2).flatten(2)
 
 # %% ../nbs/01_models.ipynb #4fb4c6d7
@@ -525,7 +540,7 @@ def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    "Multi-head attention; `normed` normalises queries and keys, `fused` computes it in the library's one kernel (None: on a GPU)."
+    "Multi-head attention (Vaswani et al. 2017, §3.2.2); `normed` normalises queries and keys (Henry et al. 2020, arXiv 2010.04245), `fused` computes it in the library's one kernel (None: on a GPU)."
 
     def __init__(self, d: int, n_heads: int, normed: bool = True, fused: bool | None = None):
         super().__init__()
@@ -534,11 +549,12 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def project(self, y: Tensor) -> tuple[Tensor, Tensor]:  # (B, S, D) → keys and values (B, H, S, D/H)
+        "What the tokens of `y` offer to those that look at them; computed once, kept in memory or state."
         k, v = (split_heads(t, self.n_heads) for t in self.kv(y).chunk(2, -1))
         return (rms_norm(k) if self.normed else k), v
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, weights: list | None = None) -> Tensor:
-        "Queries from x (B, T, D), to keys and values (B, H, S, D/H): (B, T, D)."
+        "Queries from x (B, T, D), to keys and values (B, H, S, D/H): (B, T, D). Weights (B, T, S), their mean over the heads, are appended to `weights`."
         q = split_heads(self.q(x), self.n_heads)
         q = rms_norm(q) if self.normed else q
         if (x.is_cuda if self.fused is None else self.fused) and weights is None:
@@ -551,7 +567,7 @@ class MultiHeadAttention(nn.Module):
 
 # %% ../nbs/01_models.ipynb #03229074
 class FeedForward(nn.Module):
-    "D → 4D → D at each position, squared ReLU between."
+    "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
 
     def __init__(self, d: int):
         super().__init__()
@@ -559,11 +575,12 @@ class FeedForward(nn.Module):
         nn.init.zeros_(self.down.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        "x (B, T, D), and the result too."
         return self.down(F.relu(self.up(x)).square())
 
 # %% ../nbs/01_models.ipynb #d4afc8b7
 class EncoderLayer(nn.Module):
-    "Self-attention and feed-forward, pre-norm."
+    "Self-attention and feed-forward, pre-norm (Xiong et al. 2020, arXiv 2002.04745)."
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
@@ -572,6 +589,7 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2, self.dropout = LayerNorm(D), LayerNorm(D), Dropout(cfg.dropout)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        "x (B, S, D), and the result too; `visible` (B, 1, 1, S) is True at real tokens."
         y = self.norm1(x)
         x = x + self.dropout(self.attention(y, *self.attention.project(y), visible))
         return x + self.dropout(self.ff(self.norm2(x)))
@@ -589,6 +607,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor], causal: Tensor | None, visible: Tensor,
                 weights: list | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        "x (B, T, D), past keys and values (B, H, t, D/H), the question's (B, H, S, D/H): the next x, and keys and values with the new tokens."
         y = self.norm1(x)
         keys, values = (append(p, new) for p, new in zip(past, self.own.project(y)))
         x = x + self.dropout(self.own(y, keys, values, causal))
@@ -605,6 +624,7 @@ class TransformerEncoder(nn.Module):
         self.positions, self.norm = Positions(cfg.d_model), LayerNorm(cfg.d_model)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, S, D), (B, S) → (B, S, D)
+        "What each token of the questions means among all others; 0 at padding."
         h, visible = self.positions(x), mask[:, None, None]
         for layer in self.layers:
             h = layer(h, visible)
@@ -621,6 +641,7 @@ class TransformerDecoder(nn.Module):
         nn.init.constant_(self.norm.weight, 0.2)  # small logits at first: begin near the unigram model of the output bias, not in noise
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
+        "What is projected once from the encoder's output (B, S, D), and the first state: nothing seen."
         cross, state = {}, {}
         for i, layer in enumerate(self.layers):
             cross[f"k{i}"], cross[f"v{i}"] = layer.cross.project(out)  # type: ignore[operator, union-attr]
@@ -628,6 +649,7 @@ class TransformerDecoder(nn.Module):
         return cross, state
 
     def forward(self, x: Tensor, memory: Memory, state: State, weights: list | None = None) -> tuple[Tensor, State]:
+        "Hidden vectors for any number of new inputs (B, T, D), and the next state; attention weights (B, T, S) a layer are appended to `weights`."
         T, t = x.shape[1], state["k0"].shape[2]
         h, new, visible = self.positions(x, t), {}, memory.mask[:, None, None]
         causal = torch.ones(T, t + T, dtype=torch.bool, device=x.device).tril(t) if T > 1 else None
@@ -649,11 +671,6 @@ def build_model(cfg: ModelConfig) -> Seq2Seq:
     encoder, decoder = FAMILIES[cfg.arch]
     return Seq2Seq(cfg, encoder(cfg), decoder(cfg))
 
-
-def count_parameters(model: nn.Module) -> int:
-    "Trained numbers; the tied embedding counts once."
-    return sum(p.numel() for p in model.parameters())
-
 # %% ../nbs/01_models.ipynb #10ea9b99
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {  # size: family: settings; "tiny" for the demo, "small" for ten minutes on a CPU (hardly more than an epoch, so no dropout), "base" for a GPU
     "tiny": {"lstm": dict(d_model=192, n_layers=1), "gru": dict(d_model=192, n_layers=1),
@@ -674,6 +691,11 @@ def preset(
     if size not in PRESETS:
         raise ChitchatError(f"There is no preset {size!r}; choose one of {', '.join(PRESETS)}")
     return ModelConfig(arch=arch, **PRESETS[size].get(arch, PRESETS[size]["transformer"]) | changes)
+
+# %% ../nbs/01_models.ipynb #f7344018
+def count_parameters(model: nn.Module) -> int:
+    "Trained numbers; the tied embedding counts once."
+    return sum(p.numel() for p in model.parameters())
 
 
 def flops_per_token(model: Seq2Seq) -> int:
@@ -756,7 +778,7 @@ def _padding_is_invisible(case: _Case) -> bool:
             return False
     return True
 
-
+# %% ../nbs/01_models.ipynb #0da74865
 def _padding_learns_nothing(case: _Case) -> bool:
     case.model.zero_grad()
     case.logits()[case.real][:, PAD + 1:].square().sum().backward()
@@ -777,7 +799,7 @@ def _steps_equal_one_call(case: _Case) -> bool:
             return False
     return True
 
-
+# %% ../nbs/01_models.ipynb #e90f8da0
 def _state_is_not_changed(case: _Case) -> bool:
     memory = case.model.encode(case.src, case.cat)
     _, state = case.model.decode(case.tgt[:, :2], memory, memory.init)
@@ -820,7 +842,7 @@ def _last_token_is_read(case: _Case) -> bool:
     a, b = (torch.tensor([[BOS, EOS + 1 + i]] * 3) for i in (0, 1))
     return not torch.allclose(case.logits(tgt=a)[:, 1], case.logits(tgt=b)[:, 1])
 
-
+# %% ../nbs/01_models.ipynb #2bddc5ff
 def _empty_question_is_fine(case: _Case) -> bool:
     src = case.src.clone()
     src[1] = PAD

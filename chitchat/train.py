@@ -10,9 +10,9 @@ __all__ = ['DTYPES', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss', 'vocabul
            'make_folder', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model',
            'pick_device', 'Run', 'balanced_rows', 'Group', 'groups', 'save_run', 'resume_run', 'Stopped',
            'noted_signals', 'Training', 'fit', 'measure', 'reason', 'peers_may_die', 'Watch', 'Bar', 'Board',
-           'LivePlot', 'joined', 'plot_history', 'find_lr', 'plot_lr', 'Finding', 'check_dataset', 'check_model',
-           'check_loop', 'check_decoding', 'check_chain', 'train_preset', 'command', 'new_model', 'trained',
-           'train_main', 'evaluate_main']
+           'LivePlot', 'views_of', 'joined', 'plot_history', 'find_lr', 'plot_lr', 'Finding', 'check_dataset',
+           'check_model', 'check_loop', 'check_decoding', 'check_chain', 'train_preset', 'command', 'new_model',
+           'trained', 'train_main', 'evaluate_main']
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, contextlib, copy, ctypes, json, math, os, signal, sys, threading, time, zlib
@@ -43,7 +43,7 @@ def token_loss(
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
     smoothing: float = 0.0, # label smoothing, for training only
 ) -> tuple[Tensor, int]:    # summed loss in nats, number of tokens
-    "Sum of the negative log-likelihoods of the real tokens."
+    "Sum of the negative log-likelihoods of the real tokens; label smoothing as in Szegedy et al. 2016 (arXiv 1512.00567, §7)."
     loss = F.cross_entropy(logits.flatten(0, -2).float(), tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
     return loss, int((tgt_out != PAD).sum())
 
@@ -97,14 +97,14 @@ def bow_loss(
     src: Tensor,         # (B, S) rows without a question do not count
     tgt_out: Tensor,     # (B, T)
 ) -> Tensor:             # summed loss in nats
-    "Negative log-likelihood of the answer's tokens, order ignored, EOS left out."
+    "Negative log-likelihood of the answer's tokens, order ignored, EOS left out (Zhao et al. 2017, arXiv 1703.10960, §3.3)."
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
 # %% ../nbs/02_train.ipynb #3c0f67e0
 @dataclass(frozen=True)
 class TrainConfig:
-    "How a model is trained; one of `steps` and `minutes` says for how long."
+    "How a model is trained; one of `steps` and `minutes` says for how long. `ChitchatError` for a value that is not possible."
     steps: int | None = None        # optimizer steps
     minutes: float | None = None    # or minutes of training, evaluation not counted
     max_tokens: int = 3000          # tokens of a micro-batch, question and answer, padding counted
@@ -195,6 +195,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
+        "Update all parameters that have a gradient; `closure` is not called."
         everything = self.param_groups
         self.param_groups = [g for g in everything if not g["muon"]]
         try:
@@ -268,6 +269,7 @@ class FastLinear(torch.nn.Linear):
     "An `nn.Linear` that `prepare` changed."
 
     def forward(self, x: Tensor) -> Tensor:
+        "(…, D) → (…, D_out); by oneDNN when training in single precision on a CPU."
         plain = x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled() or not x.numel()
         return super().forward(x) if plain else _Product.apply(x, self.weight, self.bias)
 
@@ -337,7 +339,7 @@ class Team:
 
 # %% ../nbs/02_train.ipynb #c8e38c28
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
-    "Summed (training loss, negative log-likelihood) of a batch."
+    "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
     h, _ = model.hidden(batch.tgt_in, memory, memory.init)
     real = batch.tgt_out != PAD
@@ -347,7 +349,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll
 
-
+# %% ../nbs/02_train.ipynb #4de790a3
 class Loss(torch.nn.Module):
     "Model and loss in one `forward`: what `torch.compile` and `DistributedDataParallel` can wrap."
 
@@ -356,9 +358,10 @@ class Loss(torch.nn.Module):
         self.model, self.cfg = model, cfg
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        "`batch_loss`: summed (training loss, negative log-likelihood), in nats."
         return batch_loss(self.model, batch, self.cfg)
 
-
+# %% ../nbs/02_train.ipynb #bd74f375
 def make_loss(model: Seq2Seq, cfg: TrainConfig, team: Team) -> torch.nn.Module:
     "`Loss`, compiled if asked for, its gradients averaged over the processes if there are several."
     loss: torch.nn.Module = Loss(model, cfg)
@@ -371,7 +374,7 @@ def make_loss(model: Seq2Seq, cfg: TrainConfig, team: Team) -> torch.nn.Module:
 # %% ../nbs/02_train.ipynb #df5b3c4f
 @dataclass
 class StepStats:
-    "What one step tells."
+    "What one optimizer step tells."
     nll: float        # nats a token, no smoothing, no bag of words
     n_tokens: int
     grad_norm: float  # before clipping
@@ -422,7 +425,7 @@ def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pa
     other[p] = np.roll(p, 1)
     return other
 
-
+# %% ../nbs/02_train.ipynb #017499d2
 @torch.inference_mode()
 def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = None, max_tokens: int = 8000) -> float:
     "Summed nats of all answers; `questions[i]` is the pair whose question pair `i` is asked with."
@@ -435,12 +438,12 @@ def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = Non
         total += token_loss(model(b.src, b.tgt_in, b.cat), b.tgt_out)[0].item()
     return total
 
-
+# %% ../nbs/02_train.ipynb #452140b6
 def evaluate(
     model: Seq2Seq,
     data: PairData,                # held out
     max_pairs: int | None = None,  # a fixed random part of the data, for a quick look
-) -> dict:                         # nll, ppl, bits_per_char, question_gain, n_tokens
+) -> dict:                         # nll and question_gain in nats a token, bits_per_char of the answers, ppl, n_tokens
     "Figures on held-out pairs; leaves the model's mode and torch's random state alone."
     was_training = model.training
     model.eval()
@@ -455,7 +458,7 @@ def evaluate(
 
 # %% ../nbs/02_train.ipynb #5362369b
 class KneserNey:
-    "Interpolated Kneser–Ney trigram over answers; never sees a question."
+    "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §3); never sees a question."
 
     def __init__(self, data: PairData, d: float = 0.8):
         from collections import Counter
@@ -499,7 +502,7 @@ def make_folder(folder: Path) -> None:
     except OSError as e:
         raise input_error(folder, f"cannot be made ({e.strerror})", "Choose another --out") from None
 
-
+# %% ../nbs/02_train.ipynb #fb2883fb
 def write_atomic(path: Path, content: bytes | Callable) -> None:  # bytes, or what writes them into an open file
     "All or nothing: readers see the old file or the new one. `ChitchatError` if the disk is full."
     part = path.with_name(path.name + ".part")
@@ -528,7 +531,7 @@ def save_checkpoint(
     data_cfg: DataConfig = DataConfig(),  # how its texts were cleaned and cut
     history: list[dict] | None = None,    # a row an evaluation
 ) -> None:
-    "Write a folder that `load_checkpoint` reads; the weights go last."
+    "Write a folder that `load_checkpoint` reads, the weights last; `ChitchatError` if that cannot be done."
     folder = Path(folder)
     make_folder(folder)
     write_atomic(folder / "config.json", _json({"format": 1, "model": asdict(model.cfg), "data": asdict(data_cfg)}))
@@ -548,7 +551,7 @@ class Checkpoint:
     data_cfg: DataConfig
     history: pd.DataFrame
 
-
+# %% ../nbs/02_train.ipynb #1f710f90
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -562,7 +565,7 @@ def _read_json(path: Path) -> Any:
     except ValueError as e:
         raise input_error(path, f"is no JSON ({e})", "Copy the checkpoint folder again") from None
 
-
+# %% ../nbs/02_train.ipynb #7def358a
 def _fill(model: Seq2Seq, path: Path) -> None:
     try:
         weights = load_tensors(_read(path))
@@ -599,9 +602,9 @@ def load_checkpoint(
     history = folder / "history.csv"
     return Checkpoint(model.to(pick_device(device)).eval(), tok, cats, data_cfg, pd.read_csv(history) if history.exists() else pd.DataFrame())
 
-
+# %% ../nbs/02_train.ipynb #39f33a48
 def load_model(folder: str | Path, device: str | torch.device | None = None) -> Seq2Seq:
-    "The model of a checkpoint, ready to answer (evaluation mode)."
+    "The model of a checkpoint, ready to answer (evaluation mode); fails as `load_checkpoint` does."
     return load_checkpoint(folder, device).model
 
 
@@ -627,6 +630,7 @@ class Run:
     finished: bool = False
 
     def progress(self, cfg: TrainConfig) -> float:
+        "Share of the training that is done, in [0, 1]."
         return min(1.0, self.step / cfg.steps if cfg.steps is not None else self.seconds / 60 / cfg.minutes)  # type: ignore[operator]  # one of the two is given
 
     def due(self, cfg: TrainConfig) -> bool:
@@ -652,7 +656,7 @@ class Group:
     epoch: int            # where the data stand after it
     batch: int
 
-
+# %% ../nbs/02_train.ipynb #90b70f16
 def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
     "`accum` micro-batches for each process (the last group of an epoch may be shorter), for ever, from where `run` stands."
     team, pairs, epoch, start = team or Team(), balanced_rows(data.cat, cfg.balance), run.epoch, run.batch
@@ -684,7 +688,7 @@ def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> d
     return {"model": asdict(model.cfg), "training": {k: v for k, v in asdict(cfg).items() if k not in free} | {"micro-batches a step": cfg.accum * team.size},
             "data": {"fingerprint": _fingerprint(data)}}
 
-
+# %% ../nbs/02_train.ipynb #4e74a16b
 def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run, cfg: TrainConfig, history: list[dict], data: PairData,
              scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> None:
     "Write `resume.pt` and `history.csv`; only the first process of a team writes."
@@ -701,7 +705,7 @@ def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run,
 # %% ../nbs/02_train.ipynb #11da3fe2
 def resume_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, cfg: TrainConfig, data: PairData,
                scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> tuple[Run, list[dict], dict]:
-    "Fill model, optimizer and scaler from `resume.pt`, or start anew if there is none: position, history, and the settings that were picked."
+    "Fill model, optimizer and scaler from `resume.pt`, or start anew if there is none: position, history, and the settings that were picked. `ChitchatError` if it is of another run."
     team = team or Team()
     saved = team.share(None if team.rank else _read_run(folder))
     if not saved:
@@ -851,7 +855,7 @@ def measure(t: Training, valid: PairData, corpus: Corpus | None, final: bool) ->
     if better and t.out and corpus and not t.team.rank:
         save_checkpoint(t.out, t.model, corpus.tok, corpus.cats, corpus.cfg, t.history)
 
-
+# %% ../nbs/02_train.ipynb #17f0e7bc
 def reason(e: Exception) -> str:
     "What an exchange failed with, without the place in the source of the library and its advice."
     return str(e).strip().split("] ", 1)[-1].split(". ")[0].splitlines()[0]
@@ -879,11 +883,8 @@ class Watch:
         self.t, self.on_eval, self.answer = t, on_eval, answer
         self.speed: float | None = None
         self.last: float | None = None  # when the step before ended
-        self.views: list[Bar | LivePlot | Board] = []
+        self.views = views_of(t, plot)
         self.questions = [corpus.valid_df.question.iloc[int(i)] for i in np.linspace(0, len(corpus.valid_df) - 1, 3)] if corpus and answer else []
-        if not t.team.rank:
-            plot = "ipykernel" in sys.modules if plot is None else plot
-            self.views = [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
 
     def __enter__(self) -> "Watch":
         return self
@@ -893,6 +894,7 @@ class Watch:
             view.close()
 
     def step(self, s: StepStats) -> None:
+        "Show a step; `ChitchatError` after 50 in a row without a finite gradient."
         now, run = time.perf_counter(), self.t.run
         if self.last is not None:
             speed = s.n_tokens / (now - self.last)
@@ -905,19 +907,21 @@ class Watch:
                                 "Lower lr, or look for the batch that does it; the last save is still whole")
 
     def row(self, row: dict) -> None:
+        "Show an evaluation, a row of the history, and some answers."
         if self.views and self.on_eval:
             self.on_eval(row)
-        lines = [f"  «{q}» → «{a}»" for q, a in zip(self.questions, self._answers() if self.views else [])]
+        lines = [f"  «{q}» → «{a}»" for q, a in zip(self.questions, _answers(self.t.model, self.answer, self.questions) if self.views else [])]
         for view in self.views:
             view.row(row, lines)
         self.last = None
 
-    def _answers(self) -> list[str]:
-        self.t.model.eval()
-        try:
-            return self.answer(self.questions) if self.answer and self.questions else []
-        except Exception as e:  # a fault in decoding must be seen, and must not cost a night of training
-            return [f"answering failed with {type(e).__name__}: {e}"] * len(self.questions)
+# %% ../nbs/02_train.ipynb #c6830de2
+def _answers(model: Seq2Seq, answer: Callable[[list[str]], list[str]] | None, questions: list[str]) -> list[str]:
+    model.eval()
+    try:
+        return answer(questions) if answer and questions else []
+    except Exception as e:
+        return [f"answering failed with {type(e).__name__}: {e}"] * len(questions)
 
 # %% ../nbs/02_train.ipynb #b550c3c0
 class Bar:
@@ -928,20 +932,23 @@ class Bar:
         self.bar = progress(total=1000, initial=int(1000 * t.run.progress(t.cfg)), bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}", leave=True, delay=0, desc=t.model.cfg.arch)
 
     def step(self, s: StepStats, speed: float) -> None:
+        "Move on: loss and perplexity are running averages, `speed` is in tokens a second."
         nll = math.nan if self.t.run.train_nll is None else self.t.run.train_nll
         self.bar.set_postfix_str(f"loss {nll:.2f} ppl {math.exp(min(nll, 20)):.0f} {speed:,.0f} tok/s", refresh=False)
         self.bar.update(int(1000 * self.t.run.progress(self.t.cfg)) - self.bar.n)
 
     def row(self, row: dict, lines: list[str]) -> None:
+        "Write the answers, one a line, above the bar."
         if lines:
             self.bar.write("\n".join(lines), file=sys.stdout)
 
     def close(self) -> None:
+        "Leave the bar as it is."
         self.bar.close()
 
 # %% ../nbs/02_train.ipynb #99c64ea4
 class Board:
-    "TensorBoard files in OUT/tensorboard; the package is wanted by this switch only."
+    "TensorBoard files in OUT/tensorboard; `ChitchatError` without a folder or without the package, which this switch alone wants."
 
     def __init__(self, t: Training):
         if not t.out:
@@ -953,15 +960,18 @@ class Board:
         self.t, self.writer = t, SummaryWriter(str(t.out / "tensorboard"), purge_step=t.run.step)
 
     def step(self, s: StepStats, speed: float) -> None:
+        "Loss, gradient norm, learning rate and `speed` in tokens a second of a step."
         for name, value in (("nll", s.nll), ("gradient_norm", s.grad_norm), ("lr", self.t.opt.param_groups[0]["lr"]), ("tokens_per_second", speed)):
             self.writer.add_scalar(f"train/{name}", value, self.t.run.step)
 
     def row(self, row: dict, lines: list[str]) -> None:
+        "Figures and answers of an evaluation."
         for name in ("nll", "ppl", "bits_per_char", "question_gain"):
             self.writer.add_scalar(f"valid/{name}", row[name], row["step"])
         self.writer.add_text("answers", "\n\n".join(lines), row["step"])
 
     def close(self) -> None:
+        "Write what is left."
         self.writer.close()
 
 # %% ../nbs/02_train.ipynb #279d94da
@@ -977,6 +987,7 @@ class LivePlot:
         self.handle = display(self.figure, display_id=True)
 
     def step(self, s: StepStats, speed: float) -> None:
+        "Note a step; draw if the last drawing is old enough."
         self.n += 1
         if not s.skipped:
             self.train.append((self.n, s.nll if not self.train else 0.95 * self.train[-1][1] + 0.05 * s.nll))
@@ -984,6 +995,7 @@ class LivePlot:
             self.close()
 
     def row(self, row: dict, lines: list[str]) -> None:
+        "Note an evaluation, and draw."
         self.valid.append((self.n, row["nll"]))
         self.close()
 
@@ -1000,10 +1012,18 @@ class LivePlot:
             self.handle.update(self.figure)
         self.drawn = time.monotonic()
 
+# %% ../nbs/02_train.ipynb #967b524b
+def views_of(t: Training, plot: bool | None) -> list[Bar | LivePlot | Board]:
+    "What shows this training: a bar, a plot if `plot` (None: in notebooks), TensorBoard if `cfg` says so; nothing but in the first process of a team."
+    if t.team.rank:
+        return []
+    plot = "ipykernel" in sys.modules if plot is None else plot
+    return [Bar(t)] + ([LivePlot()] if plot else []) + ([Board(t)] if t.cfg.tensorboard else [])
+
 # %% ../nbs/02_train.ipynb #e9449793
 @contextlib.contextmanager
 def joined() -> Iterator[Team]:
-    "Join the processes that `torchrun` started, if it started this one."
+    "Join the processes that `torchrun` started, if it started this one; `ChitchatError` if an exchange between them fails."
     if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         yield Team()
         return
@@ -1045,7 +1065,7 @@ def find_lr(
     high: float = 1.0,
     steps: int = 100,
 ) -> pd.DataFrame:         # lr, loss (running average, nats a token)
-    "Train a copy while the learning rate grows from `low` to `high`; ends early when the loss explodes."
+    "Train a copy while the learning rate grows from `low` to `high`; ends early when the loss explodes (Smith 2017, arXiv 1506.01186, §3.3)."
     model, rows, mean = copy.deepcopy(model), [], 0.0
     opt, batches = make_optimizer(model, cfg), groups(train, cfg, Run())
     cfg = replace(cfg, precision=pick_precision(next(model.parameters()).device) if cfg.precision == "auto" else cfg.precision)
@@ -1083,7 +1103,7 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.part:9s}{ {True: 'sound', False: 'BROKEN', None: 'not judged'}[self.sound]}: {self.words}"
 
-
+# %% ../nbs/02_train.ipynb #f07b87d3
 def check_dataset(batch: Batch, tok: Tokenizer, texts: Sequence[str]) -> Finding:
     "Are BOS, EOS and PAD where they belong, targets shifted by one, and can the answers be read back?"
     has, gives = batch.tgt_in, batch.tgt_out
@@ -1270,7 +1290,7 @@ def _train_parser() -> argparse.ArgumentParser:
     p.add_argument("--tensorboard", action="store_true", default=None, help="write OUT/tensorboard")
     return p
 
-
+# %% ../nbs/02_train.ipynb #732d2401
 def _responder(model: Seq2Seq, corpus: Corpus, **decoding: Any) -> Callable[[list[str]], list[str]]:
     "Greedy answers of a model that is being trained."
     from chitchat.decoding import Responder  # a later module, which imports this one: so not before a command runs
@@ -1288,7 +1308,7 @@ def _debug(model: Seq2Seq, corpus: Corpus, cfg: TrainConfig) -> None:
 # %% ../nbs/02_train.ipynb #e11aad62
 @command
 def train_main(argv: list[str] | None = None) -> None:
-    "chitchat_train"
+    "The command `chitchat_train`: train a model on a file, or go on with it."
     p = _train_parser()
     a = p.parse_args(argv)
     a.preset = a.preset or ("tiny" if a.debug else "small")
@@ -1317,7 +1337,7 @@ def train_main(argv: list[str] | None = None) -> None:
 # %% ../nbs/02_train.ipynb #46128dfa
 @command
 def evaluate_main(argv: list[str] | None = None) -> None:
-    "chitchat_evaluate"
+    "The command `chitchat_evaluate`: figures of a checkpoint, as JSON."
     p = argparse.ArgumentParser(prog="chitchat_evaluate", description="Figures of a checkpoint on the held-out part of a file: one JSON object on stdout.")
     p.add_argument("--checkpoint", required=True, help="folder")
     p.add_argument("--data", required=True, help="the file it was trained on, or another of the same kind")
