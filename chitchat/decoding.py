@@ -1217,8 +1217,9 @@ def answer_main(argv: list[str] | None = None) -> None:
     p.add_argument("--output", type=Path, help="an answer a line (default: stdout)")
     p.add_argument("--category", help="answer in the way of this category")
     p.add_argument("--method", choices=METHODS, help="how to choose words")
+    p.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the matrices on a CPU: fewer bits are faster and less exact")
     a = p.parse_args(argv)
-    responder = Responder.from_checkpoint(a.checkpoint)
+    responder = Responder.from_checkpoint(a.checkpoint, precision=a.precision)
     decoding = {"method": a.method} if a.method else {}
     responder.cats[a.category]  # an unknown one is refused before anything is answered
     if not a.input:
