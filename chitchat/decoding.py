@@ -8,14 +8,14 @@ __all__ = ['METHODS', 'NEVER', 'Rule', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'WO
            'without_marks', 'no_repeat_ngram', 'marks_of', 'no_punctuation_run', 'rules_of', 'allowed', 'shaped',
            'nucleus', 'argmax', 'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms',
            'decode_left_to_right', 'best_candidates', 'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank',
-           'generate', 'QuickLinear', 'QuickLSTM', 'QuickNorm', 'QuickDecoderLayer', 'quick', 'readable', 'Answer',
-           'Responder', 'hypotheses', 'words_of', 'proper_first', 'save_decoding', 'load_decoding', 'load_words',
-           'side_by_side', 'coloured', 'AnswerBox', 'answer_box', 'answer_stats', 'NaiveBayes', 'relevance',
-           'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main', 'format_table', 'show_answers',
-           'demo_main']
+           'generate', 'QuickLinear', 'ByteLinear', 'packed', 'QuickLSTM', 'QuickNorm', 'unit', 'QuickDecoderLayer',
+           'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'words_of', 'proper_first', 'save_decoding',
+           'load_decoding', 'load_words', 'side_by_side', 'coloured', 'AnswerBox', 'answer_box', 'answer_stats',
+           'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main',
+           'format_table', 'show_answers', 'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
-import argparse, copy, html, json, math, re, shutil, sys, textwrap
+import argparse, copy, html, json, math, re, shutil, sys, textwrap, warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -189,10 +189,13 @@ def length(least: int, most: int) -> Rule:
     return rule
 
 # %% ../nbs/03_decoding.ipynb #7578e531
-def repetition_penalty(penalty: float) -> Rule:
-    "Tokens said before are less likely: log p times `penalty`."
+def repetition_penalty(penalty: float, marks: Tensor | None = None) -> Rule:
+    "Tokens said before are less likely: log p times `penalty`, but for tokens with `marks` (V,) ≠ 0."
     def rule(scores: Tensor, prefix: Tensor) -> Tensor:
-        return scores.scatter(1, prefix, scores.gather(1, prefix) * penalty) if prefix.shape[1] else scores
+        if not prefix.shape[1]:
+            return scores
+        by = penalty if marks is None else torch.where(marks[prefix] == 0, penalty, 1.0)
+        return scores.scatter(1, prefix, scores.gather(1, prefix) * by)
     return rule
 
 # %% ../nbs/03_decoding.ipynb #1b6b5285
@@ -248,7 +251,7 @@ def rules_of(cfg: DecodeConfig, marks: Tensor | None = None) -> list[Rule]:
     "The rules of `cfg`, in their order; those on punctuation need `marks_of` the tokenizer."
     rules = [ban(NEVER + cfg.banned), length(cfg.min_len, cfg.max_len)]
     if cfg.rep_penalty != 1:
-        rules.append(repetition_penalty(cfg.rep_penalty))
+        rules.append(repetition_penalty(cfg.rep_penalty, marks))
     if cfg.no_repeat:
         rules.append(no_repeat_ngram(cfg.no_repeat, marks))
     if cfg.max_marks and marks is not None:
@@ -602,7 +605,7 @@ def generate(
 
 # %% ../nbs/03_decoding.ipynb #963dde13
 class QuickLinear(nn.Module):
-    "`nn.Linear` with its weight packed for oneDNN's kernels."
+    "`nn.Linear` with its weight packed for oneDNN's kernels; `relu` or the sum with `plus` takes no operation of its own."
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32, out: torch.dtype | None = None):
         super().__init__()
@@ -610,20 +613,52 @@ class QuickLinear(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), 64)
         self.bias = None if bias is None else bias.detach().to(dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:
         "(…, D) → (…, D_out); the product in `dtype`, the result in `out`, by default in the type of x."
-        if self.dtype == x.dtype:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "").to(self.out or x.dtype)
+        if self.dtype == x.dtype and plus is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(x, plus, self.weight, self.bias, "add")
+        y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "relu" if relu else "none", [], "")
+        y = y if self.dtype == x.dtype else y.to(self.out or x.dtype)
+        return y if plus is None else y + plus
+
+# %% ../nbs/03_decoding.ipynb #a0f2f1ca
+class ByteLinear(nn.Module):
+    "`QuickLinear` with weights of eight bits: `weight ≈ scale · q`, with a scale for each row of `weight`."
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        w = weight.detach().float()
+        scale = (w.abs().amax(1) / 127).clamp(min=1e-8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # this way to make such a tensor is to give way to another, some day
+            q = torch.quantize_per_channel(w, scale, torch.zeros_like(scale, dtype=torch.long), 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(q, None if bias is None else bias.detach().float())
+
+    def forward(self, x: Tensor, plus: Tensor | None = None, relu: bool = False) -> Tensor:
+        "(…, D) → (…, D_out)."
+        product = torch.ops.quantized.linear_relu_dynamic if relu else torch.ops.quantized.linear_dynamic
+        y = product(x, self.packed, reduce_range=True)
+        return y if plus is None else y + plus
+
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+def packed(weight: Tensor, bias: Tensor | None, precision: str, keep: bool = False) -> nn.Module:
+    "A layer for (D', D) `weight` in one of `PRECISIONS`; with `keep` its output stays in that precision."
+    if precision == "int8":
+        return ByteLinear(weight, bias)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    return QuickLinear(weight, bias, dtype, dtype if keep else None)
 
 # %% ../nbs/03_decoding.ipynb #9ac032be
 class QuickLSTM(nn.Module):
     "A one-layer `nn.LSTM` (batch first) as one matrix product a token."
 
-    def __init__(self, rnn: nn.LSTM, dtype: torch.dtype):
+    def __init__(self, rnn: nn.LSTM, precision: str):
         super().__init__()
         p = dict(rnn.named_parameters())
-        self.gates = QuickLinear(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], dtype)
+        self.gates = packed(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], precision)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         "x (N, T, D) and state (h, c), (1, N, D) each: outputs (N, T, D) and the next state."
@@ -649,14 +684,19 @@ class QuickNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 # %% ../nbs/03_decoding.ipynb #046264e7
+def unit(x: Tensor) -> Tensor:  # (..., D)
+    "Vectors of length 1."
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(1e-6)
+
+
 class QuickDecoderLayer(nn.Module):
     "A Transformer's `DecoderLayer` with fewer operations: one product for queries, keys and values, the library's kernels for the rest."
 
-    def __init__(self, layer: DecoderLayer, dtype: torch.dtype):
+    def __init__(self, layer: DecoderLayer, precision: str):
         super().__init__()
-        pack = lambda m: QuickLinear(m.weight, m.bias, dtype)
+        pack = lambda m: packed(m.weight, m.bias, precision)
         self.heads = layer.own.n_heads
-        self.qkv = QuickLinear(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, dtype)
+        self.qkv = packed(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, precision)
         self.own_out, self.cross_q, self.cross_out = pack(layer.own.out), pack(layer.cross.q), pack(layer.cross.out)
         self.up, self.down = pack(layer.ff.up), pack(layer.ff.down)
         self.norms = nn.ModuleList(QuickNorm(n) for n in (layer.norm1, layer.norm2, layer.norm3))
@@ -667,46 +707,45 @@ class QuickDecoderLayer(nn.Module):
         "As `DecoderLayer`, but for `weights`, which stay empty."
         n, t, d = x.shape
         heads = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).transpose(1, 3)  # (N, H, 3, T, D/H)
-        qk = F.rms_norm(heads[:, :, :2], heads.shape[-1:], eps=1e-6)
-        past = append(past[0], qk[:, :, 1]), append(past[1], heads[:, :, 2])
-        y = F.scaled_dot_product_attention(qk[:, :, 0], *past, attn_mask=causal)
-        x = x + self.own_out(y.transpose(1, 2).reshape(n, t, d))
-        q = self.cross_q(self.norms[1](x)).view(n, t, self.heads, -1).transpose(1, 2)
-        y = F.scaled_dot_product_attention(F.rms_norm(q, q.shape[-1:], eps=1e-6), *question, attn_mask=visible)
-        x = x + self.cross_out(y.transpose(1, 2).reshape(n, t, d))
-        return x + self.down(F.relu(self.up(self.norms[2](x))).square()), past
+        q, k = unit(heads[:, :, :2]).unbind(2)
+        past = append(past[0], k), append(past[1], heads[:, :, 2])
+        y = F.scaled_dot_product_attention(q, *past, attn_mask=causal, scale=q.shape[-1] ** 0.5)
+        x = self.own_out(y.transpose(1, 2).reshape(n, t, d), plus=x)
+        q = unit(self.cross_q(self.norms[1](x)).view(n, t, self.heads, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, *question, attn_mask=visible, scale=1.0)  # these keys have length √(D/H)
+        x = self.cross_out(y.transpose(1, 2).reshape(n, t, d), plus=x)
+        return self.down(self.up(self.norms[2](x), relu=True).square_(), plus=x), past
 
 # %% ../nbs/03_decoding.ipynb #cab0c2d4
-PRECISIONS = ("fp32", "bf16")
-
-
-def _quick_layer(m: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+def _quick_layer(m: nn.Module, precision: str) -> nn.Module | None:
     if type(m) is nn.Linear:
-        return QuickLinear(m.weight, m.bias, dtype)
+        return packed(m.weight, m.bias, precision)
     if type(m) is nn.LSTM and not m.bidirectional and m.num_layers == 1 and m.batch_first:
-        return QuickLSTM(m, dtype)
+        return QuickLSTM(m, precision)
     if type(m) is DecoderLayer and m.own.normed and m.cross.normed:
-        return QuickDecoderLayer(m, dtype)
+        return QuickDecoderLayer(m, precision)
     return QuickNorm(m) if type(m) is LayerNorm else None
 
 # %% ../nbs/03_decoding.ipynb #5b6c1b1a
 def quick(
     model: Seq2Seq,
-    precision: str = "fp32",  # of the matrices; sums are in single precision
+    precision: str = "fp32",  # of the matrices, one of `PRECISIONS`; sums are in single precision
 ) -> Seq2Seq:                 # a copy, in evaluation mode; `model` itself where there is nothing to gain
     "The same model with its layers arranged for one token at a time."
     weight = next(model.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return model
-    fast, dtype = copy.deepcopy(model).eval().requires_grad_(False), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    if precision not in PRECISIONS:
+        raise ChitchatError(f"precision={precision!r} is not possible; choose one of {', '.join(PRECISIONS)}")
+    fast = copy.deepcopy(model).eval().requires_grad_(False)
     for parent in list(fast.modules()):
         if hasattr(parent, "fused"):
             parent.fused = True  # type: ignore[assignment]  # attention in the library's one kernel
         for name, child in parent.named_children():
-            if (layer := _quick_layer(child, dtype)) is not None:
+            if (layer := _quick_layer(child, precision)) is not None:
                 setattr(parent, name, layer)
     if isinstance(fast, Seq2Seq):
-        fast.__dict__["logits"] = QuickLinear(fast.embedding.weight, fast.out_bias, dtype, out=dtype)  # instead of the method
+        fast.__dict__["logits"] = packed(fast.embedding.weight, fast.out_bias, precision, keep=True)  # instead of the method
     return fast
 
 # %% ../nbs/03_decoding.ipynb #aa991004
@@ -723,7 +762,7 @@ def readable(
         right = {"(": ")", "«": "»", "[": "]"}[left]
         while text.count(left) > text.count(right):  # a closing one alone is a smile
             text = "".join(text.rsplit(left, 1))
-    text = " ".join(text.split())
+    text = re.sub(r"^[,;\s]+(?=\w)", "", re.sub(r",(\s*,)+", ",", " ".join(text.split())))
     if capital:
         text = re.sub(r'(^|[.!?]\s+)(\W*)(\w)', lambda m: m[1] + m[2] + m[3].upper(), text)
     return text
@@ -1081,6 +1120,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # methods that `choose_decoding` comp
     "guided nucleus": dict(method="nucleus", guidance=1.5, top_p=0.8, min_p=0.05),
     "rerank": dict(method="rerank", candidates=16, min_p=0.05, alpha=0.5, rep_penalty=1.2),
     "guided rerank": dict(method="rerank", candidates=16, guidance=1.25, min_p=0.05, alpha=0.5, rep_penalty=1.2),
+    "strongly guided rerank": dict(method="rerank", candidates=16, guidance=2.5, temperature=1.2, min_p=0.05, alpha=0.4, rep_penalty=1.2),
 }
 LIMITS = {"top1_share": 0.015, "top5_share": 0.05, "repeated_3gram_share": 0.0, "punct_run_share": 0.01, "unknown_word_share": 0.015, "question_overlap": 0.33}
 REPETITION = {"top1_share", "top5_share", "repeated_3gram_share", "punct_run_share", "distinct_2"}  # of these limits
@@ -1176,8 +1216,9 @@ def answer_main(argv: list[str] | None = None) -> None:
     p.add_argument("--output", type=Path, help="an answer a line (default: stdout)")
     p.add_argument("--category", help="answer in the way of this category")
     p.add_argument("--method", choices=METHODS, help="how to choose words")
+    p.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the matrices on a CPU: fewer bits are faster and less exact")
     a = p.parse_args(argv)
-    responder = Responder.from_checkpoint(a.checkpoint)
+    responder = Responder.from_checkpoint(a.checkpoint, precision=a.precision)
     decoding = {"method": a.method} if a.method else {}
     responder.cats[a.category]  # an unknown one is refused before anything is answered
     if not a.input:

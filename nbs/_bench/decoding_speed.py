@@ -101,48 +101,81 @@ class Luong(nn.Module):
         return F.linear(torch.tanh(self.concat(torch.cat([h, a @ enc], -1))), self.emb.weight, self.bias)[:, 0], state
 
 
-def luong():
-    torch.manual_seed(0)
-    model = Luong().eval()
-
+def in_a_plain_loop(start):
+    "Decode with `start(src, k)`, which gives a function from last tokens, and the hypotheses that they continue, to logits."
     @torch.no_grad()
     def answer(questions, mode, new):
-        src = pad_rows([[*q, EOS] for q in questions])
-        (enc, state), mask, n, k = model.enc(model.emb(src)), src == PAD, len(src), 5 if mode == "beam 5" else 1
-        rows = torch.arange(n).repeat_interleave(k)
-        enc, mask, state, last, out = enc[rows], mask[rows], tuple(s[:, rows] for s in state), torch.full((n * k, 1), BOS), torch.zeros(n * k, 0, dtype=torch.long)
+        n, k = len(questions), 5 if mode == "beam 5" else 1
+        step, last, out, order = start(pad_rows([[*q, EOS] for q in questions]), k), torch.full((n * k, 1), BOS), torch.zeros(n * k, 0, dtype=torch.long), None
         score = torch.full((n, k), -torch.inf)
         score[:, 0] = 0
         for _ in range(new):
-            logits, state = model.step(last, state, enc, mask)
+            logits = step(last, out, order)
             logits[:, [PAD, BOS, EOS]] = -torch.inf
             if mode == "beam 5":
                 score, at = (score.unsqueeze(2) + logits.log_softmax(-1).view(n, k, V)).view(n, -1).topk(k)
                 order = (torch.arange(n).unsqueeze(1) * k + at // V).flatten()
-                state, out, last = tuple(s[:, order] for s in state), out[order], (at % V).view(-1, 1)
+                out, last = out[order], (at % V).view(-1, 1)
             elif mode == "greedy":
                 last = logits.argmax(-1, keepdim=True)
             else:
-                ranked, order = logits.softmax(-1).sort(descending=True)
+                ranked, by_rank = logits.softmax(-1).sort(descending=True)
                 ranked[ranked.cumsum(-1) - ranked > 0.9] = 0
-                last = order.gather(1, torch.multinomial(ranked, 1))
+                last = by_rank.gather(1, torch.multinomial(ranked, 1))
             out = torch.cat([out, last], 1)
         return out[::k].tolist()
     return answer
 
 
-def peers(threads: int, only: str) -> dict:
+def luong():
+    torch.manual_seed(0)
+    model = Luong().eval()
+
+    def start(src, k):
+        (enc, state), rows = model.enc(model.emb(src)), torch.arange(len(src)).repeat_interleave(k)
+        enc, mask, state = enc[rows], (src == PAD)[rows], tuple(s[:, rows] for s in state)
+
+        def step(last, out, order):
+            nonlocal state
+            state = state if order is None else tuple(s[:, order] for s in state)
+            logits, state = model.step(last, state, enc, mask)
+            return logits
+        return step
+    return in_a_plain_loop(start)
+
+
+def fconv(folder: str):
+    "fairseq's convolutional model with its own incremental decoding."
+    from training_speed import FairseqConv, import_fairseq
+    import_fairseq(folder)
+    torch.manual_seed(0)
+    model = FairseqConv().model.eval()
+
+    def start(src, k):
+        src = src.repeat_interleave(k, 0)
+        out, state = model.encoder(src, (src != PAD).sum(1)), {}
+
+        def step(last, before, order):
+            if order is not None:
+                model.decoder.reorder_incremental_state_scripting(state, order)
+            prefix = torch.cat([torch.full((len(last), 1), BOS), before], 1)
+            return model.decoder(prefix, out, incremental_state=state)[0][:, -1]
+        return step
+    return in_a_plain_loop(start)
+
+
+def peers(threads: int, only: str, fairseq: str | None) -> dict:
     "Every peer that can be built and whose name holds one of the words of `only`."
     made, wanted = {}, lambda name: any(word in name for word in only.split(","))
     for name, make in {"HF Marian": lambda: marian()[0], "CTranslate2 float32": lambda: ctranslate2("float32", threads),
-                       "CTranslate2 int8": lambda: ctranslate2("int8", threads), "Luong LSTM": luong}.items():
+                       "CTranslate2 int8": lambda: ctranslate2("int8", threads), "Luong LSTM": luong, "fairseq fconv": lambda: fconv(fairseq)}.items():
         try:
-            if wanted(name):
+            if wanted(name) and (fairseq or "fairseq" not in name):
                 made[name] = make()
         except ImportError as e:
             print(f"{name} is left out: {e}")
     for arch in ("transformer", "lstm", "cnn"):
-        for name, precision in ((f"{arch}, not arranged", None), (arch, "fp32"), (f"{arch} bf16", "bf16")):
+        for name, precision in ((f"{arch}, not arranged", None), (arch, "fp32"), (f"{arch} bf16", "bf16"), (f"{arch} int8", "int8")):
             if wanted(name):
                 made[name] = ours(arch, precision)
     return made
@@ -156,6 +189,7 @@ def main():
     p.add_argument("--new", type=int, default=32, help="tokens of every answer")
     p.add_argument("--modes", default=",".join(MODES))
     p.add_argument("--only", default="", help="peers whose name holds one of these words, comma between")
+    p.add_argument("--fairseq", help="folder with its source, see training_speed.py")
     p.add_argument("--csv", help="write the table here")
     a = p.parse_args()
     warnings.filterwarnings("ignore")
@@ -163,7 +197,7 @@ def main():
     torch.set_num_threads(a.threads)
     g = torch.Generator().manual_seed(0)
     questions = [torch.randint(4, V, (int(n),), generator=g).tolist() for n in torch.randint(4, 16, (a.batch,), generator=g)]
-    live, modes = peers(a.threads, a.only), a.modes.split(",")
+    live, modes = peers(a.threads, a.only, a.fairseq), a.modes.split(",")
     times = {(m, n): [] for m in modes for n in live}
     for r in range(a.rounds + 1):  # the first warms up
         for mode in modes:
@@ -175,7 +209,7 @@ def main():
                 assert len(out) == a.batch and all(len(x) == a.new for x in out), f"{name}: not {a.new} tokens"
     rows = [dict(threads=a.threads, batch=a.batch, method=m, model=n, sentences_per_s=a.batch / statistics.median(t)) for (m, n), t in times.items()]
     table = pd.DataFrame(rows)
-    for peer in [n for n in ("HF Marian", "CTranslate2 float32", "Luong LSTM") if n in live]:
+    for peer in [n for n in ("HF Marian", "CTranslate2 float32", "Luong LSTM", "fairseq fconv") if n in live]:
         table[f"/ {peer}"] = table.sentences_per_s / table.method.map(table[table.model == peer].set_index("method").sentences_per_s)
     print(table.round(2).to_string(index=False))
     if a.csv:

@@ -7,8 +7,8 @@ For fairseq's two models (it no longer installs by itself): unpack its source (p
 install what it imports (cython hydra-core omegaconf bitarray sacrebleu regex) and pass --fairseq FOLDER.
 
 Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one tied embedding; convolutional 6+6 layers of 256, kernel 3, attention in
-each decoder layer; LSTM 2+2 layers of 512 with attention (the peer has embeddings of 256 and a one-way encoder, ours 512 and a two-way one, and
-so more work to do a token). Dropout 0.1, AdamW, gradient clipping, float32. Writes results/training_speed.csv beside this file; 02_train shows it.
+each decoder layer; LSTM 2+2 layers of 512 with attention and, as ours, embeddings of 512, or of 256, which halves the largest product, that with
+the vocabulary (the peers' encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping, float32. Writes results/training_speed.csv beside this file; 02_train shows it.
 """
 import argparse
 import os
@@ -119,10 +119,14 @@ class XTransformers(Peer):
 
 
 class LuongLSTM(Peer):
-    "one nn.LSTM call for the question, one for the answer, attention after it, tied embedding of 256"
+    "one nn.LSTM call for the question, one for the answer, attention after it, tied embedding"
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__()
 
     def build(self):
-        net, E, H = nn.Module(), 256, 512
+        net, E, H = nn.Module(), self.width, 512
         net.emb, net.concat, net.bias, net.drop = nn.Embedding(V, E, PAD), nn.Linear(2 * H, E), nn.Parameter(torch.zeros(V)), nn.Dropout(DROP)
         net.enc, net.dec = (nn.LSTM(E, H, 2, dropout=DROP, batch_first=True) for _ in range(2))
         nn.init.normal_(net.emb.weight, std=E**-0.5)
@@ -201,7 +205,8 @@ JOBS = {
     "chitchat transformer": lambda: Ours("transformer", d_model=D, n_layers=LAYERS, n_heads=HEADS),
     "Marian (transformers)": Marian, "fairseq transformer": FairseqTransformer, "torch.nn.Transformer": TorchTransformer, "x-transformers": XTransformers,
     "chitchat cnn": lambda: Ours("cnn", d_model=D, n_layers=6), "fairseq fconv": FairseqConv,
-    "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": LuongLSTM,
+    "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": lambda: LuongLSTM(256),
+    "Luong LSTM, fused, embeddings of 512": lambda: LuongLSTM(512),
 }
 FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or (f == "cnn" and "fconv" in name)), "transformer") for name in JOBS}
 
