@@ -38,7 +38,7 @@ from telegram.ext import (AIORateLimiter, Application, BaseUpdateProcessor, Call
 from telegram.request import BaseRequest, HTTPXRequest
 
 # %% ../nbs/04_bot.ipynb #5d803cc7
-from .data import ChitchatError, input_error, is_obscene
+from .data import ChitchatError, input_error, is_obscene, require
 from .train import write_atomic
 
 # %% ../nbs/04_bot.ipynb #72b5dcb4
@@ -68,15 +68,12 @@ class BotConfig:
     patience: float = 180.0                         # seconds for which a failed call is repeated
 
     def __post_init__(self) -> None:
-        def need(ok: object, name: str, what: str) -> None:
-            if not ok:
-                raise ChitchatError(f"{name}={getattr(self, name)!r} is not possible; {what}")
-        need(re.match(r"https?://[^/]", self.base_url), "base_url", "it begins with http:// or https://")
-        need(not self.webhook or re.match(r"https://[^/]", self.webhook), "webhook", "Telegram calls https:// addresses only")
-        need(re.fullmatch(r"[^:/]*:\d{1,5}", self.listen), "listen", "write HOST:PORT, such as 127.0.0.1:8443")
-        need(self.clean in FILTERS, "clean", f"choose one of {', '.join(FILTERS)}")
+        require(self, "base_url", re.match(r"https?://[^/]", self.base_url), "it begins with http:// or https://")
+        require(self, "webhook", not self.webhook or re.match(r"https://[^/]", self.webhook), "Telegram calls https:// addresses only")
+        require(self, "listen", re.fullmatch(r"[^:/]*:\d{1,5}", self.listen), "write HOST:PORT, such as 127.0.0.1:8443")
+        require(self, "clean", self.clean in FILTERS, f"choose one of {', '.join(FILTERS)}")
         for name in ("max_chars", "max_batch", "max_waiting", "chat_waiting"):
-            need(getattr(self, name) >= 1, name, "it must be at least 1")
+            require(self, name, getattr(self, name) >= 1, "it must be at least 1")
 
 # %% ../nbs/04_bot.ipynb #9a18256b
 TOKEN_SHAPE = re.compile(r"[0-9]{3,}:[A-Za-z0-9_-]{6,}")

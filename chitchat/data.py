@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_GROWTH', 'HARMLESS', 'BLOCK', 'ROW_FILTERS', 'CORPUS_FILTERS',
            'N_EXAMPLES', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'MAX_WORDS', 'ENCODING', 'STRETCH', 'ChitchatError',
-           'input_error', 'sample_path', 'data_path', 'data_size', 'progress', 'open_raw', 'raw_lines', 'ReadReport',
-           'line_blocks', 'parse_lines', 'read_pairs', 'DataConfig', 'clean_texts', 'clean_text', 'text_keys',
-           'text_key', 'hash_keys', 'rows_with', 'cyrillic_share', 'count_words', 'is_advert', 'longer_than',
-           'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links', 'drop_adverts', 'drop_foreign', 'drop_obscene',
-           'drop_shouting', 'shorten', 'drop_long_questions', 'drop_long_answers', 'copied_share', 'drop_copied',
-           'with_keys', 'drop_duplicates', 'drop_frequent', 'drop_surplus', 'apply_filters', 'clean_rows',
-           'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'gather', 'offsets', 'PairData',
-           'encode_texts', 'encode_pairs', 'Batch', 'pad_rows', 'collate', 'LengthBatchSampler', 'cache_path',
-           'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores', 'parallel_map', 'prepare_texts', 'prepare_ids',
-           'Corpus', 'load_corpus']
+           'input_error', 'require', 'sample_path', 'data_path', 'data_size', 'progress', 'open_raw', 'raw_lines',
+           'ReadReport', 'line_blocks', 'parse_lines', 'read_pairs', 'DataConfig', 'clean_texts', 'clean_text',
+           'text_keys', 'text_key', 'hash_keys', 'rows_with', 'cyrillic_share', 'count_words', 'is_advert',
+           'longer_than', 'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links', 'drop_adverts', 'drop_foreign',
+           'drop_obscene', 'drop_shouting', 'shorten', 'drop_long_questions', 'drop_long_answers', 'copied_share',
+           'drop_copied', 'with_keys', 'drop_duplicates', 'drop_frequent', 'drop_surplus', 'apply_filters',
+           'clean_rows', 'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'gather', 'offsets',
+           'PairData', 'encode_texts', 'encode_pairs', 'Batch', 'pad_rows', 'collate', 'LengthBatchSampler',
+           'cache_path', 'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores', 'parallel_map', 'prepare_texts',
+           'prepare_ids', 'Corpus', 'load_corpus']
 
 # %% ../nbs/00_data.ipynb #8cb2560e
 import contextlib, gzip, hashlib, html, json, multiprocessing, os, re, shutil, sys, tempfile, threading, time, unicodedata, zipfile
@@ -50,6 +50,17 @@ def input_error(
     "Compose the one message that a person gets about bad input."
     where = f"{path}, line {line}" if line else f"{path}"
     return ChitchatError(f"{where}: {problem}. {remedy}")
+
+# %% ../nbs/00_data.ipynb #979c9364
+def require(
+    settings: Any,  # a dataclass
+    name: str,      # of one of its fields
+    ok: object,     # is its value possible?
+    what: str,      # what to do if it is not
+) -> None:
+    "`ChitchatError` that names the field, its value and the remedy, unless all is well."
+    if not ok:
+        raise ChitchatError(f"{type(settings).__name__}: {name}={getattr(settings, name)!r} is not possible; {what}")
 
 # %% ../nbs/00_data.ipynb #f32cdbbe
 def sample_path() -> Path:  # a file in the format of `qa_data.jsonl`

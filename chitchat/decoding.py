@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import (BOS, EOS, PAD, UNK, VOCAB_SIZES, CategoryVocab, ChitchatError, DataConfig, Tokenizer, clean_text,
-                           data_path, input_error, load_corpus, pad_rows, progress)
+                           data_path, input_error, load_corpus, pad_rows, progress, require)
 from .models import DecoderLayer, LayerNorm, Memory, Seq2Seq, append, count_parameters, reorder_state
 from .train import TrainConfig, command, fit, load_checkpoint, new_model, save_checkpoint, train_preset, write_atomic
 
@@ -72,8 +72,7 @@ class DecodeConfig:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         for check in (_kinds, _possible):
             for name, ok, what in check(self):
-                if not ok:
-                    raise ChitchatError(f"DecodeConfig: {name}={getattr(self, name)!r} is not possible; {what}")
+                require(self, name, ok, what)
 
 # %% ../nbs/03_decoding.ipynb #cf7880c3
 def _kinds(c: DecodeConfig) -> list[tuple[str, bool, str]]:

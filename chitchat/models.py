@@ -23,7 +23,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import BOS, EOS, PAD, ChitchatError, pad_rows
+from .data import BOS, EOS, PAD, ChitchatError, pad_rows, require
 
 # %% ../nbs/01_models.ipynb #fbabd8dc
 State = dict[str, Tensor]  # every tensor has the batch on dim 0
@@ -78,18 +78,15 @@ class ModelConfig:
     fused: bool | None = None   # the Transformer's attention in the library's one kernel; None = on a GPU only
 
     def __post_init__(self) -> None:
-        def need(ok: object, name: str, what: str) -> None:
-            if not ok:
-                raise ChitchatError(f"ModelConfig: {name}={getattr(self, name)!r} is not possible; {what}")
-        need(self.arch in FAMILIES, "arch", f"choose one of {', '.join(FAMILIES)}")
-        need(self.attention in ATTENTIONS, "attention", f"choose one of {', '.join(ATTENTIONS)}")
-        need(self.vocab_size > EOS + 1, "vocab_size", "it counts the four special tokens too")
-        need(self.n_categories >= 1, "n_categories", "it counts «none» too")
-        need(self.d_model > 0 and self.d_model % 2 == 0, "d_model", "it must be even")
-        need(self.n_layers >= 1, "n_layers", "it must be at least 1")
-        need(0 <= self.dropout < 1, "dropout", "it must be in [0, 1)")
-        need(self.kernel >= 1 and self.kernel % 2, "kernel", "it must be odd")
-        need(self.d_model % self.n_heads == 0, "n_heads", f"it must divide d_model={self.d_model}")
+        require(self, "arch", self.arch in FAMILIES, f"choose one of {', '.join(FAMILIES)}")
+        require(self, "attention", self.attention in ATTENTIONS, f"choose one of {', '.join(ATTENTIONS)}")
+        require(self, "vocab_size", self.vocab_size > EOS + 1, "it counts the four special tokens too")
+        require(self, "n_categories", self.n_categories >= 1, "it counts «none» too")
+        require(self, "d_model", self.d_model > 0 and self.d_model % 2 == 0, "it must be even")
+        require(self, "n_layers", self.n_layers >= 1, "it must be at least 1")
+        require(self, "dropout", 0 <= self.dropout < 1, "it must be in [0, 1)")
+        require(self, "kernel", self.kernel >= 1 and self.kernel % 2, "it must be odd")
+        require(self, "n_heads", self.n_heads >= 1 and self.d_model % self.n_heads == 0, f"it must divide d_model={self.d_model}")
 
 # %% ../nbs/01_models.ipynb #7510cf52
 def masked_mean(

@@ -6,8 +6,8 @@
 __all__ = ['DTYPES', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss', 'vocabulary_loss', 'bow_loss', 'TrainConfig',
            'drop_conditions', 'lr_at', 'orthogonalise', 'Muon', 'make_optimizer', 'pick_precision', 'onednn_product',
            'FastLinear', 'prepare', 'picked_settings', 'pick_linear', 'keep_memory', 'Team', 'batch_loss', 'Loss',
-           'make_loss', 'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'evaluate', 'KneserNey',
-           'make_folder', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model',
+           'make_loss', 'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'figures_of', 'evaluate',
+           'KneserNey', 'make_folder', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model',
            'pick_device', 'Run', 'balanced_rows', 'Group', 'groups', 'save_run', 'resume_run', 'Stopped',
            'noted_signals', 'Training', 'fit', 'measure', 'reason', 'peers_may_die', 'Watch', 'Bar', 'Board',
            'LivePlot', 'views_of', 'joined', 'plot_history', 'find_lr', 'plot_lr', 'Finding', 'check_dataset',
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 from .data import (BOS, EOS, PAD, UNK, Batch, CategoryVocab, ChitchatError, Corpus, DataConfig, LengthBatchSampler,
-                           PairData, Tokenizer, VOCAB_SIZES, collate, input_error, load_corpus, progress)
+                           PairData, Tokenizer, VOCAB_SIZES, collate, input_error, load_corpus, progress, require)
 from .models import PRESETS, ContractError, ModelConfig, Seq2Seq, build_model, check_seq2seq, cooccurrences, count_parameters, preset, set_embedding, set_output_bias, vectors_from_counts
 
 # %% ../nbs/02_train.ipynb #502c3b2c
@@ -135,11 +135,9 @@ class TrainConfig:
         if (self.steps is None) == (self.minutes is None):
             raise ChitchatError("TrainConfig: give either steps or minutes")
         for name, choices in (("precision", ("auto", *DTYPES)), ("optimizer", ("adamw", "muon")), ("linear", ("auto", "torch", "onednn"))):
-            if getattr(self, name) not in choices:
-                raise ChitchatError(f"TrainConfig: {name}={getattr(self, name)!r} is not possible; choose one of {', '.join(choices)}")
+            require(self, name, getattr(self, name) in choices, f"choose one of {', '.join(choices)}")
         for name in ("steps", "minutes", "accum", "max_tokens", "evals", "eval_every", "patience", "save_every", "clip"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ChitchatError(f"TrainConfig: {name}={getattr(self, name)!r} is not possible; it must be more than 0")
+            require(self, name, getattr(self, name) is None or getattr(self, name) > 0, "it must be more than 0")
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -439,33 +437,45 @@ def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = Non
     return total
 
 # %% ../nbs/02_train.ipynb #452140b6
+def figures_of(
+    data: PairData,
+    nll: float,         # summed nats of all its answers
+    gain: float = 0.0,  # by how much wrong questions make that worse
+) -> dict:              # nll and question_gain in nats a token, bits_per_char of the answers, ppl, n_tokens
+    "The figures above from their sums."
+    n = int(data.lengths[:, 1].sum())
+    return dict(nll=nll / n, ppl=math.exp(min(nll / n, 700.0)), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()),
+                question_gain=gain / n, n_tokens=n)
+
+
 def evaluate(
     model: Seq2Seq,
     data: PairData,                # held out
     max_pairs: int | None = None,  # a fixed random part of the data, for a quick look
-) -> dict:                         # nll and question_gain in nats a token, bits_per_char of the answers, ppl, n_tokens
+) -> dict:                         # as `figures_of` gives them
     "Figures on held-out pairs; leaves the model's mode and torch's random state alone."
     was_training = model.training
     model.eval()
     if max_pairs and max_pairs < len(data):
         data = data.subset(np.sort(np.random.default_rng(0).permutation(len(data))[:max_pairs]))
-    n = int(data.lengths[:, 1].sum())
     nll = total_nll(model, data)
     gain = total_nll(model, data, shuffled_questions(len(data))) - nll
     model.train(was_training)
-    return dict(nll=nll / n, ppl=math.exp(min(nll / n, 700.0)), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()),
-                question_gain=gain / n, n_tokens=n)
+    return figures_of(data, nll, gain)
 
 # %% ../nbs/02_train.ipynb #5362369b
+def _trigrams(data: PairData) -> Iterator[tuple[int, int, int]]:
+    for i in range(len(data)):
+        ids = [BOS, BOS, *data[i][1].tolist(), EOS]
+        yield from zip(ids, ids[1:], ids[2:])
+
+
 class KneserNey:
     "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §3); never sees a question."
 
     def __init__(self, data: PairData, d: float = 0.8):
         from collections import Counter
-        three: Counter[tuple[int, ...]] = Counter()
-        for i in range(len(data)):
-            ids = [BOS, BOS, *data[i][1].tolist(), EOS]
-            three.update(zip(ids, ids[1:], ids[2:]))
+        three: Counter[tuple[int, ...]] = Counter(_trigrams(data))
         two: Counter[tuple[int, ...]] = Counter((v, w) for _, v, w in three)  # in how many contexts does it stand
         self.d, self.orders, self.words = d, [], Counter(w for _, w in two)
         for counts in (three, two):
@@ -487,12 +497,7 @@ class KneserNey:
 
     def evaluate(self, data: PairData) -> dict:
         "The same figures as `evaluate`."
-        nll = 0.0
-        for i in range(len(data)):
-            ids = [BOS, BOS, *data[i][1].tolist(), EOS]
-            nll -= sum(math.log(self.p(gram)) for gram in zip(ids, ids[1:], ids[2:]))
-        n = int(data.lengths[:, 1].sum())
-        return dict(nll=nll / n, ppl=math.exp(nll / n), bits_per_char=nll / math.log(2) / int(data.n_chars.sum()), question_gain=0.0, n_tokens=n)
+        return figures_of(data, -sum(math.log(self.p(gram)) for gram in _trigrams(data)))
 
 # %% ../nbs/02_train.ipynb #aaf4e97b
 def make_folder(folder: Path) -> None:
