@@ -731,7 +731,7 @@ def quick(
     model: Seq2Seq,
     precision: str = "fp32",  # of the matrices, one of `PRECISIONS`; sums are in single precision
 ) -> Seq2Seq:                 # a copy, in evaluation mode; `model` itself where there is nothing to gain
-    "The same model with its layers arranged for one token at a time."
+    "The same model with its layers arranged for one token at a time; `ChitchatError` for a precision that there is not."
     weight = next(model.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return model
