@@ -7,10 +7,12 @@ count. Importing runs every `def` line, so functions whose body never ran are li
 import argparse
 import ast
 import hashlib
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from coverage import Coverage
@@ -116,7 +118,9 @@ def main() -> int:
         return 0 if run_notebook(a.notebooks[0], a.folder) else 1
     with tempfile.TemporaryDirectory() as folder:
         notebooks = [n.resolve() for n in a.notebooks] or sorted((ROOT / "nbs").glob("0*.ipynb"))
-        codes = [subprocess.run([sys.executable, __file__, str(n), "--folder", str(Path(folder).resolve())], check=False).returncode for n in notebooks]
+        one = lambda n: subprocess.run([sys.executable, __file__, str(n), "--folder", str(Path(folder).resolve())], check=False).returncode
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            codes = list(pool.map(one, notebooks))
         if any(codes):
             print("a notebook failed")
             return 1

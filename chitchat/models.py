@@ -627,7 +627,7 @@ class TransformerEncoder(nn.Module):
             h = layer(h, visible)
         return self.norm(h) * mask.unsqueeze(-1)
 
-
+# %% ../nbs/01_models.ipynb #054519b6
 class TransformerDecoder(nn.Module):
     "Causal self-attention over the answer, attention to the question. State: keys and values so far, (B, H, t, D/H) a layer."
 
@@ -635,7 +635,7 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         self.cfg, self.layers = cfg, nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
         self.positions, self.norm, self.dropout = Positions(cfg.d_model), LayerNorm(cfg.d_model), Dropout(cfg.dropout)
-        nn.init.constant_(self.norm.weight, 0.2)  # small logits at first: begin near the unigram model of the output bias, not in noise
+        nn.init.constant_(self.norm.weight, 0.2)  # small logits at first
 
     def start(self, out: Tensor, mask: Tensor, cond: Tensor) -> tuple[State, State]:
         "What is projected once from the encoder's output (B, S, D), and the first state: nothing seen."

@@ -405,7 +405,7 @@ async def fuzz(a) -> None:
                     raise SystemExit(f"an ordinary question was not answered:\n{bot.text()[-3000:]}")
             times.append(time.perf_counter() - asked)
     kinds = Counter(re.findall(r"^(\w+(?:Error|Exception|Request)\b)", bot.text(), re.MULTILINE))
-    result = dict(updates=a.updates, seed=a.seed, ordinary_questions=len(times), answered=len(times), slowest_answer=round(max(times), 2), messages=came["messages"],
+    result = dict(updates=a.updates, seed=a.seed, ordinary_questions_answered=len(times), slowest_answer_seconds=round(max(times), 2), messages=came["messages"],
                   unreadable=bot.text().count("cannot be read"), errors_in_handlers=bot.text().count("an update was lost"), kinds=dict(kinds), exit_code=bot.process.returncode)
     (RESULTS / "bot_fuzz.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1), *[line for line in bot.trouble() if "an update was lost" not in line][:20], bot.log, sep="\n")

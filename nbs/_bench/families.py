@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from chitchat.data import DataConfig, load_corpus
+from chitchat.data import VOCAB_SIZES, DataConfig, load_corpus
 from chitchat.models import FAMILIES, count_parameters, flops_per_token
-from chitchat.train import VOCAB_SIZES, KneserNey, TrainConfig, evaluate, fit, load_model, new_model, train_preset
+from chitchat.train import KneserNey, TrainConfig, evaluate, fit, load_model, new_model, train_preset
 
 RESULTS = Path(__file__).parent / "results"
 

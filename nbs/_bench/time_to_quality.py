@@ -3,8 +3,9 @@
     pip install transformers==5.23.0
     python nbs/_bench/time_to_quality.py --data data/train.txt --minutes 10 --share 0.333
 
-Marian (size of training_speed.py, AdamW, the learning rate schedule of 02_train) learns for --minutes; before and after it, each family
-named in --archs learns from scratch for that share of the time, so that a drift of the machine's speed shows. Times are of training alone.
+Marian (size of training_speed.py, AdamW, batches, dropout and learning rate schedule as ours) learns for --minutes, with that of --lrs which did
+best in a fifth of the time; before and after it, each family named in --archs learns from scratch for --share of the time, so that a drift of the
+machine's speed shows. Times are of training alone.
 Writes results/time_to_quality.csv (one row a run) and results/time_to_quality_history.csv beside this file; 02_train shows them.
 """
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import training_speed
 from training_speed import Marian, V
 
 from chitchat.data import DataConfig, LengthBatchSampler, collate, load_corpus
@@ -56,9 +58,8 @@ def train_peer(corpus, minutes: float, lr: float, max_tokens: int) -> pd.DataFra
 
 
 def train_ours(corpus, arch: str, minutes: float, seed: int) -> pd.DataFrame:
-    cfg = TrainConfig(minutes=minutes, seed=seed, evals=10, precision="fp32", **train_preset(arch, "small"))
-    torch.manual_seed(seed)
-    history = fit(new_model(corpus, arch, "small"), corpus.train, corpus.valid, cfg, corpus=corpus)
+    cfg = TrainConfig(minutes=minutes, seed=seed, evals=10, eval_pairs=len(corpus.valid), precision="fp32", **train_preset(arch, "small"))
+    history = fit(new_model(corpus, arch, "small", seed), corpus.train, corpus.valid, cfg, corpus=corpus)
     print(f"chitchat {arch}: {history.bits_per_char.iloc[-1]:.3f} bits per character after {history.seconds.iloc[-1]:.0f} s", flush=True)
     return history[["seconds", "tokens", "step", "bits_per_char"]].assign(model=f"chitchat {arch}")
 
@@ -69,20 +70,25 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--share", type=float, default=1 / 3)
     p.add_argument("--archs", nargs="+", default=["transformer", "lstm"], help="the first before Marian, the others after")
-    p.add_argument("--lr", type=float, default=1e-3, help="Marian's")
-    p.add_argument("--max_tokens", type=int, default=4000, help="Marian's target tokens a batch")
+    p.add_argument("--lrs", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3], help="Marian's learning rates to choose from")
+    p.add_argument("--dropout", type=float, default=0.0, help="Marian's")
+    p.add_argument("--max_tokens", type=int, default=2000, help="Marian's tokens a batch")
     a = p.parse_args()
     torch.set_num_threads(2)
     keep_memory()
     corpus = load_corpus(a.data, DataConfig(vocab_size=V))
-    runs = [train_ours(corpus, a.archs[0], a.minutes * a.share, 0), train_peer(corpus, a.minutes, a.lr, a.max_tokens)]
+    training_speed.DROP = a.dropout
+    tried = {lr: train_peer(corpus, a.minutes / 5, lr, a.max_tokens).bits_per_char.iloc[-1] for lr in a.lrs} if len(a.lrs) > 1 else {a.lrs[0]: 0.0}
+    lr = min(tried, key=tried.__getitem__)
+    print(f"Marian's learning rate: {lr:g}", flush=True)
+    runs = [train_ours(corpus, a.archs[0], a.minutes * a.share, 0), train_peer(corpus, a.minutes, lr, a.max_tokens)]
     runs += [train_ours(corpus, arch, a.minutes * a.share, 0) for arch in a.archs[1:]]
     goal = runs[1].bits_per_char.iloc[-1]
     rows = []
     for run in runs:
         there = run[run.bits_per_char <= goal]
         rows.append(dict(model=run.model.iloc[0], seconds=run.seconds.iloc[-1], tokens_per_second=run.tokens.iloc[-1] / run.seconds.iloc[-1], bits_per_char=run.bits_per_char.iloc[-1],
-                         seconds_to_marian=there.seconds.iloc[0] if len(there) else math.nan, date=time.strftime("%Y-%m-%d")))
+                         seconds_to_marian=there.seconds.iloc[0] if len(there) else math.nan, marian_lr=lr, date=time.strftime("%Y-%m-%d")))
     table = pd.DataFrame(rows).assign(share_of_marian=lambda t: t.seconds_to_marian / t.seconds_to_marian.iloc[1])
     table.to_csv(RESULTS / "time_to_quality.csv", index=False)
     pd.concat(runs).to_csv(RESULTS / "time_to_quality_history.csv", index=False)
