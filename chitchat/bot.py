@@ -264,7 +264,7 @@ def answer_all(
 ) -> list[str | Exception]:
     "Answers in the order of the questions; an exception for each question that has none."
     try:
-        answers = list(responder.answers([a.text for a in asks], [a.category for a in asks], **asks[0].decoding))
+        answers: list[str | Exception] = list(responder.answers([a.text for a in asks], [a.category for a in asks], **asks[0].decoding))
         if len(answers) != len(asks):
             raise ValueError(f"{len(answers)} answers to {len(asks)} questions")
         return answers
@@ -528,7 +528,7 @@ def make_bot(
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #ad07957b
+# %% ../nbs/04_bot.ipynb #4d413642
 def read_settings(path: Path) -> str:
     "The file's text, an object of objects in JSON, or '' if there is none; `ChitchatError` for anything else."
     try:

@@ -14,7 +14,7 @@ __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_GROWTH', 'HARMLESS', 'BLO
            'clean_rows', 'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'gather', 'offsets',
            'PairData', 'encode_texts', 'encode_pairs', 'Batch', 'pad_rows', 'collate', 'LengthBatchSampler',
            'cache_path', 'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores', 'parallel_map', 'prepare_texts',
-           'prepare_ids', 'Corpus', 'load_corpus']
+           'prepare_ids', 'Corpus', 'workers_wanted', 'load_corpus']
 
 # %% ../nbs/00_data.ipynb #8cb2560e
 import contextlib, gzip, hashlib, html, json, multiprocessing, os, re, shutil, sys, tempfile, threading, time, unicodedata, zipfile
@@ -104,6 +104,7 @@ def _zip_member(path: Path) -> IO[bytes]:
         raise input_error(path, "is a zip file cut short or damaged (its directory is missing)", "Download it again") from None
     names = [n for n in z.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
     if len(names) != 1:
+        z.close()
         shown = ", ".join(n if n.isprintable() else ascii(n) for n in names[:3])
         raise input_error(path, f"holds {len(names)} files ({shown}), and exactly one is expected",
                           "Unpack it and pass the one file that you want")
@@ -123,6 +124,7 @@ def open_raw(path: str | Path) -> IO[bytes]:  # bytes of the text inside
     start = f.peek(8)
     for magic, (what, remedy) in _ALIEN.items():
         if start.startswith(magic):
+            f.close()
             raise input_error(path, f"holds {what} and not UTF-8 text", remedy)
     return f
 
@@ -374,6 +376,13 @@ class DataConfig:
     min_category: int = 20           # rarer categories become "none"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("max_question_words", "max_answer_words", "max_same_answer", "vocab_size", "max_tok_pairs", "max_src", "max_tgt"):
+            require(self, name, getattr(self, name) >= 1, "it must be at least 1")
+        for name in ("min_cyrillic", "max_copied", "max_broken"):
+            require(self, name, 0 <= getattr(self, name) <= 1, "a share lies between 0 and 1")
+        require(self, "valid", 0 < self.valid < 1, "a share of the questions lies between 0 and 1")
+
 # %% ../nbs/00_data.ipynb #23f8e6d7
 _SPACE = re.compile(r"  +")
 _PUNCT_RUN = re.compile(r"([!?)(,;:\-—–*=+_~^])\1{2,}")
@@ -487,14 +496,17 @@ _OBSCENE = re.compile(r"(?<!\w)(?:" + _ROOTS.translate(_UNSHIFT) + r")\w*", re.I
 _PERHAPS = re.compile(_CORES.translate(_UNSHIFT), re.IGNORECASE)
 
 # %% ../nbs/00_data.ipynb #fb7e387a
+_YO = str.maketrans("ёЁ", "еЕ")
+
+
 def is_obscene(text: str) -> bool:
     "Does the text hold a word of one of the obscene roots?"
-    return bool(_OBSCENE.search(text.replace("ё", "е")))
+    return bool(_OBSCENE.search(text.translate(_YO)))
 
 
 def mask_obscene(text: str) -> str:
     "Stars instead of the inner letters of obscene words, for showing."
-    for m in _OBSCENE.finditer(text.replace("ё", "е")):
+    for m in _OBSCENE.finditer(text.translate(_YO)):
         text = text[:m.start() + 1] + "*" * (m.end() - m.start() - 2) + text[m.end() - 1:]
     return text
 
@@ -535,7 +547,7 @@ def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool,
     "Words that the bot shall not learn."
     if cfg.keep_obscene:
         return np.zeros(len(df), dtype=bool)
-    return _any(df if cfg.fold_yo else df.assign(question=df.question.str.replace("ё", "е"), answer=df.answer.str.replace("ё", "е")), _PERHAPS, is_obscene)
+    return _any(df if cfg.fold_yo else df.assign(question=df.question.str.translate(_YO), answer=df.answer.str.translate(_YO)), _PERHAPS, is_obscene)
 
 
 _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
@@ -799,8 +811,12 @@ class CategoryVocab:
         folded = {n.lower(): n for n in self.names}
         if name.lower() in folded:
             return self._ids[folded[name.lower()]]
-        near = [folded[n] for n in get_close_matches(name.lower(), folded, n=5, cutoff=0.4)] or self.names[:5]
-        raise ChitchatError(f"There is no category «{name}»; the nearest are: {', '.join(near) or 'none, this model has no categories'}")
+        raise ChitchatError(f"There is no category «{name}»; the nearest are: {', '.join(self.nearest(name)) or 'none, this model has no categories'}")
+
+    def nearest(self, name: str) -> list[str]:
+        "At most five names that are spelt alike, or the first ones."
+        folded = {n.lower(): n for n in self.names}
+        return [folded[n] for n in get_close_matches(name.lower(), folded, n=5, cutoff=0.4)] or self.names[:5]
 
 # %% ../nbs/00_data.ipynb #0be48a2c
 def gather(flat: np.ndarray, off: np.ndarray, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (elements of these rows one after the other, (N,) lengths)
@@ -835,6 +851,7 @@ class PairData:
         return len(self.cat)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray, int]:
+        i = range(len(self))[i]
         return (self.src[self.src_off[i]:self.src_off[i + 1]], self.tgt[self.tgt_off[i]:self.tgt_off[i + 1]], int(self.cat[i]))
 
     def subset(self, rows: np.ndarray) -> "PairData":
@@ -1042,7 +1059,10 @@ class ArrayFolder:
             f.flush()
             os.fsync(f.fileno())
             f.close()
-        (self.part / "index.json").write_text(json.dumps({"arrays": self.index, "meta": meta}, ensure_ascii=False), encoding="utf-8")
+        with open(self.part / "index.json", "w", encoding="utf-8") as f:
+            json.dump({"arrays": self.index, "meta": meta}, f, ensure_ascii=False)
+            f.flush()
+            os.fsync(f.fileno())
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(self.part, self.folder)
 
@@ -1099,7 +1119,12 @@ class PairTexts:
         return df
 
     def __getitem__(self, i: int | slice) -> pd.DataFrame:
-        return self.frame(i.start or 0, i.stop) if isinstance(i, slice) else self.frame(i, i + 1)
+        rows = range(len(self))[i]
+        if isinstance(rows, int):
+            return self.frame(rows, rows + 1)
+        if rows.step != 1:
+            raise IndexError("rows are read from disk as they lie there: a slice has no step")
+        return self.frame(rows.start, max(rows.start, rows.stop))
 
 # %% ../nbs/00_data.ipynb #3d27d25a
 def _start_worker(parent: int) -> None:
@@ -1148,12 +1173,18 @@ def _save_part(path: Path, meta: dict, **arrays: np.ndarray) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     with open(part, "wb") as f:
         np.savez(f, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+        f.flush()
+        os.fsync(f.fileno())
     os.replace(part, path)
 
 
 def _load_part(path: Path) -> tuple[dict, dict]:  # (arrays, meta)
-    with np.load(path) as z:
-        arrays = {name: z[name] for name in z.files}
+    try:
+        with np.load(path) as z:
+            arrays = {name: z[name] for name in z.files}
+    except (EOFError, ValueError, zipfile.BadZipFile):
+        path.unlink()
+        raise input_error(path, "was damaged and is deleted", "Start again: it is made anew") from None
     return arrays, json.loads(bytes(arrays.pop("meta")))
 
 
@@ -1179,7 +1210,7 @@ def _part_jobs(paths: list[Path], work: Path, cfg: DataConfig, max_rows: int | N
     number = 0
     for path in paths:
         kind = _guess_format(path)
-        for first, lines in line_blocks(path):
+        for first, lines in line_blocks(path):  # who consumes these jobs adds to `report` between them, so a limit needs one process
             if max_rows and report.pairs >= max_rows:
                 return
             part = work / f"part-{number:05}.npz"
@@ -1262,7 +1293,7 @@ def _alone(folder: Path) -> Iterator[None]:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
-
+# %% ../nbs/00_data.ipynb #4350a9d7
 def _code(function: Callable) -> str:
     "What a function does, as text: its instructions and constants."
     def walk(code: Any) -> str: return code.co_code.hex() + "".join(walk(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts)
@@ -1335,7 +1366,7 @@ def _open_texts(folder: Path, split: str) -> PairTexts:
     meta = meta | {"read": ReadReport(**meta["read"])}
     return PairTexts(arrays, split, meta["names"], {k: meta[k] for k in ("read", "dropped", "dropped_examples")})
 
-
+# %% ../nbs/00_data.ipynb #8e9858a8
 def _train_tokenizer(texts: PairTexts, cfg: DataConfig) -> Tokenizer:
     "Learn from all pairs, or from runs of a thousand spread evenly over a large file."
     runs = range(0, len(texts), 1000)
@@ -1416,6 +1447,14 @@ class Corpus:
         ])
 
 # %% ../nbs/00_data.ipynb #dd59898c
+def workers_wanted() -> int | None:
+    "`CHITCHAT_WORKERS`, or None if it is not set; `ChitchatError` if it is no number of processes."
+    text = os.environ.get("CHITCHAT_WORKERS", "")
+    if text and not (text.isdecimal() and int(text)):
+        raise ChitchatError(f"CHITCHAT_WORKERS={text!r} is no number of processes. Set it to 1 or more, or leave it out")
+    return int(text) if text else None
+
+
 def _open_data(folder: Path, split: str) -> PairData:
     arrays, _ = _whole(folder)
     return PairData(*(arrays[f"{split}.{name}"] for name in ("src", "src_off", "tgt", "tgt_off", "cat", "n_chars")))
@@ -1432,7 +1471,7 @@ def load_corpus(
 ) -> Corpus:
     "Read, filter, split and encode a file, or open what an earlier call made of it; `ChitchatError` for a file or a cache that cannot be used."
     paths = [Path(p) for p in ([path] if isinstance(path, (str, os.PathLike)) else path)]
-    workers = workers or int(os.environ.get("CHITCHAT_WORKERS") or 0) or None
+    workers = workers or workers_wanted()
     cache = Path(cache) if cache else cache_path()
     try:
         pairs = prepare_texts(paths, cfg, cache, max_rows, workers)

@@ -270,7 +270,7 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
             p.detach()[d_out:2 * d_out] = 1
     return rnn
 
-
+# %% ../nbs/01_models.ipynb #e36d6692
 class LayerNorm(nn.Module):
     "Zero mean, unit variance over the last dimension, then a learned scale and shift (Ba et al. 2016, arXiv 1607.06450)."
 
@@ -627,7 +627,7 @@ class TransformerEncoder(nn.Module):
             h = layer(h, visible)
         return self.norm(h) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #054519b6
+# %% ../nbs/01_models.ipynb #b7d1adda
 class TransformerDecoder(nn.Module):
     "Causal self-attention over the answer, attention to the question. State: keys and values so far, (B, H, t, D/H) a layer."
 

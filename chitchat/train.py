@@ -16,8 +16,10 @@ __all__ = ['DTYPES', 'FORMAT', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss'
 
 # %% ../nbs/02_train.ipynb #245ee07f
 import argparse, contextlib, copy, ctypes, json, math, os, signal, sys, threading, time, zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -475,7 +477,6 @@ class KneserNey:
     "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §3); never sees a question."
 
     def __init__(self, data: PairData, d: float = 0.8):
-        from collections import Counter
         three: Counter[tuple[int, ...]] = Counter(_trigrams(data))
         two: Counter[tuple[int, ...]] = Counter((v, w) for _, v, w in three)  # in how many contexts does it stand
         self.d, self.orders, self.words = d, [], Counter(w for _, w in two)
@@ -620,7 +621,7 @@ def _read_history(path: Path) -> pd.DataFrame:
     except (OSError, ValueError):  # ParserError and EmptyDataError are ValueErrors
         raise input_error(path, "is no table", "Delete it: answering needs no history") from None
 
-# %% ../nbs/02_train.ipynb #d00bd8fa
+# %% ../nbs/02_train.ipynb #7e2eed2e
 def load_checkpoint(
     folder: str | Path,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -728,7 +729,7 @@ def _fingerprint(data: PairData) -> str:
         crc = zlib.crc32(np.ascontiguousarray(a), crc)  # type: ignore[arg-type]
     return f"{len(data)}-{crc:08x}"
 
-# %% ../nbs/02_train.ipynb #37ef364a
+# %% ../nbs/02_train.ipynb #c2bf192a
 def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> dict:
     "What must be the same when a run goes on, by part; how long it takes and how it is watched may change."
     free = {"steps", "minutes", "evals", "eval_every", "patience", "save_every", "tensorboard", "compile", "precision", "linear", "accum"}
@@ -1308,8 +1309,6 @@ def trained(
 # %% ../nbs/02_train.ipynb #08170e81
 def command(main: Callable) -> Callable[..., int]:
     "A console command: `ChitchatError` becomes one line on stderr and exit code 2; stopped by a signal, 128 and its number."
-    from functools import wraps
-
     @wraps(main)
     def wrapper(argv: list[str] | None = None) -> int:
         try:

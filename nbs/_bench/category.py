@@ -1,6 +1,6 @@
 """Does a model use the category it is given? On a file with categories, such as qa_data.jsonl.
 
-    python nbs/_bench/category.py --data data/qa_data.jsonl.zip --minutes 10 --out checkpoints/category
+    python nbs/_bench/category.py --data data/qa_data.jsonl.zip --arch lstm --out checkpoints/category
 
 Trains (or takes up what stands in --out), then compares the perplexity of held-out answers with the right category, with
 none and with a wrong one, and lets a naive Bayes classifier that knows only real answers guess under which of three
@@ -61,6 +61,7 @@ def main():
         hits = {c: float(np.mean([judge(x) == c for x in responder.answers(questions, c, category_guidance=w)])) for c in a.categories}
         result[f"recognised, category guidance {w:g}"] = float(np.mean(list(hits.values())))
         result |= {f"«{c}», category guidance {w:g}": hit for c, hit in hits.items()}
+    result["category guidance of the table of answers"] = a.table
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "category.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     table = pd.DataFrame({"question": questions[:10]} | {c: responder.answers(questions[:10], c, category_guidance=a.table) for c in a.show})

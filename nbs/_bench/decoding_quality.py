@@ -16,7 +16,7 @@ import torch
 from chitchat.data import load_corpus
 from chitchat.decoding import CANDIDATES, Responder, choose_decoding, save_decoding, side_by_side, words_of
 
-COLUMNS = ["top1_share", "top5_share", "distinct_1", "distinct_2", "repeated_3gram_share", "punct_run_share", "unknown_word_share",
+COLUMNS = ["top1_share", "top5_share", "distinct_1", "distinct_2", "repeated_3gram_share", "repeated_word_share", "punct_run_share", "unknown_word_share",
            "question_overlap", "mean_words", "relevance", "broken", "chosen"]
 
 
@@ -45,7 +45,7 @@ def main():
         tables.append(table[COLUMNS].rename_axis("method").reset_index().assign(model=name, judge=judge))
         print(tables[-1].round(3).to_string(index=False), flush=True)
         some = corpus.valid_df.drop_duplicates("question").sample(frac=1, random_state=0).head(a.show)
-        shown.append(side_by_side(models[name], some, {m: {"method": "greedy", "seed": 0} | kw for m, kw in CANDIDATES.items()}).assign(model=name))
+        shown.append(side_by_side(models[name], some, {m: {"method": "greedy", "seed": tuple(range(len(some)))} | kw for m, kw in CANDIDATES.items()}).assign(model=name))
         if a.csv:
             pd.concat(tables).round(4).to_csv(a.csv, index=False)
         if a.answers:

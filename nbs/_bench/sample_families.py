@@ -2,9 +2,9 @@
 
     python nbs/_bench/sample_families.py
 
-Trains each family as `chitchat_demo --arch FAMILY` does and answers all held-out questions: share of the most frequent answer,
-share of answers whose category a naive Bayes classifier that knows real answers only recognises, and share that name what the
-question is about. Writes results/sample_families.csv, the dataset's own answers first; a second call with other --archs adds to it.
+Trains each family as `chitchat_demo --arch FAMILY` does and asks all held-out questions, each once in a category: share of the most
+frequent answer, share of answers whose category a naive Bayes classifier that knows real answers only recognises, and, of questions
+whose answer in the dataset names what they are about, share of answers that do so. Writes results/sample_families.csv, the dataset's own answers first; a second call with other --archs adds to it.
 """
 import argparse
 import re
@@ -31,7 +31,7 @@ def main():
     p.add_argument("--archs", nargs="+", default=[a for a in FAMILIES if a != "gru"])
     a = p.parse_args()
     corpus = load_corpus(sample_path(), DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
-    judge, held = NaiveBayes(list(corpus.train_df.answer), list(corpus.train_df.category)), corpus.valid_df
+    judge, held = NaiveBayes(list(corpus.train_df.answer), list(corpus.train_df.category)), corpus.valid_df.drop_duplicates(["question", "category"])
     questions, slots = list(held.question), [bool(stems(q) & stems(x)) for q, x in zip(held.question, held.answer)]
 
     def figures(name: str, answers: list[str], **more) -> dict:
