@@ -528,7 +528,7 @@ def make_bot(
                        get_updates_request=request or ForgivingLine(1, **times),
                        rate_limiter=Patient(cfg, counters or Counters()))
 
-# %% ../nbs/04_bot.ipynb #4d413642
+# %% ../nbs/04_bot.ipynb #02660ce5
 def read_settings(path: Path) -> str:
     "The file's text, an object of objects in JSON, or '' if there is none; `ChitchatError` for anything else."
     try:

@@ -131,8 +131,7 @@ class Stepper:
         cat = torch.zeros_like(src[:, 0]) if cat is None else cat
         w, none, self.model, self.floor = cfg.guidance, torch.zeros_like(cat), model, cfg.floor
         v = w if cfg.category_guidance is None else cfg.category_guidance
-        contexts = [(v, src, cat), (w - v, src, none), (1 - w, torch.full_like(src, PAD), none)]
-        contexts = contexts[:1] + [c for c in contexts[1:] if c[0]]
+        contexts = [(v, src, cat), *(c for c in ((w - v, src, none), (1 - w, torch.full_like(src, PAD), none)) if c[0])]
         self.weights = [c[0] for c in contexts]
         self.memory = model.encode(torch.cat([c[1] for c in contexts]), torch.cat([c[2] for c in contexts]))
         self.state = self.memory.init
@@ -236,7 +235,7 @@ def ngram_again(seen: Tensor, n: int) -> tuple[Tensor, Tensor]:  # (N, t) words 
     row, at = again.nonzero(as_tuple=True)
     return row, seen[row, at + n - 1]
 
-# %% ../nbs/03_decoding.ipynb #a8c8610e
+# %% ../nbs/03_decoding.ipynb #26b58c80
 def no_repetition(n: int, marks: Tensor | None = None, stutter: bool = True) -> Rule:
     "No run of `n` tokens occurs twice (n-gram blocking; 0 = allowed), and unless `stutter` no word twice in a row; punctuation, by its `marks` (V,), is passed over."
     starts = None if marks is None else marks == 0

@@ -621,7 +621,7 @@ def _read_history(path: Path) -> pd.DataFrame:
     except (OSError, ValueError):  # ParserError and EmptyDataError are ValueErrors
         raise input_error(path, "is no table", "Delete it: answering needs no history") from None
 
-# %% ../nbs/02_train.ipynb #7e2eed2e
+# %% ../nbs/02_train.ipynb #560fe9b9
 def load_checkpoint(
     folder: str | Path,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -729,7 +729,7 @@ def _fingerprint(data: PairData) -> str:
         crc = zlib.crc32(np.ascontiguousarray(a), crc)  # type: ignore[arg-type]
     return f"{len(data)}-{crc:08x}"
 
-# %% ../nbs/02_train.ipynb #c2bf192a
+# %% ../nbs/02_train.ipynb #9eee0882
 def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> dict:
     "What must be the same when a run goes on, by part; how long it takes and how it is watched may change."
     free = {"steps", "minutes", "evals", "eval_every", "patience", "save_every", "tensorboard", "compile", "precision", "linear", "accum"}
@@ -1054,15 +1054,11 @@ class LivePlot:
                 self.axes.plot(*zip(*points), **style)
         self.axes.set(xlabel="steps since this call", ylabel="nats a token")
         self.axes.legend()
-        if self.handle:
-            self.handle.update(self.figure)
-        else:
-            self.handle = self.display(self.figure, display_id=True)
+        self.handle = self.handle or self.display(self.figure, display_id=True)
+        self.handle.update(self.figure)
         self.drawn = time.monotonic()
 
-    def close(self) -> None:
-        "Draw what came since."
-        self.draw()
+    close = draw  # what came since
 
 # %% ../nbs/02_train.ipynb #967b524b
 def views_of(t: Training, plot: bool | None) -> list[Bar | LivePlot | Board]:

@@ -3,9 +3,9 @@
     pip install transformers==5.23.0
     python nbs/_bench/time_to_quality.py --data data/train.txt --minutes 10 --share 0.333
 
-Marian (size of training_speed.py, AdamW, batches, dropout and learning rate schedule as ours) learns for --minutes, with that of --lrs which did
-best in a fifth of the time; before and after it, each family named in --archs learns from scratch for --share of the time, so that a drift of the
-machine's speed shows. Times are of training alone.
+Marian (size of training_speed.py, AdamW, the learning rate schedule of 02_train) learns for --minutes, with that of --lrs which did best in a
+fifth of the time, if there are several; before and after it, each family named in --archs learns from scratch for --share of the time, so that a
+drift of the machine's speed shows. Times are of training alone.
 Writes results/time_to_quality.csv (one row a run) and results/time_to_quality_history.csv beside this file; 02_train shows them.
 """
 import argparse
@@ -70,9 +70,9 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--share", type=float, default=1 / 3)
     p.add_argument("--archs", nargs="+", default=["transformer", "lstm"], help="the first before Marian, the others after")
-    p.add_argument("--lrs", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3], help="Marian's learning rates to choose from")
-    p.add_argument("--dropout", type=float, default=0.0, help="Marian's")
-    p.add_argument("--max_tokens", type=int, default=2000, help="Marian's tokens a batch")
+    p.add_argument("--lrs", type=float, nargs="+", default=[1e-3], help="Marian's learning rates to choose from")
+    p.add_argument("--dropout", type=float, default=0.1, help="Marian's; ours have none at this size")
+    p.add_argument("--max_tokens", type=int, default=4000, help="Marian's tokens a batch")
     a = p.parse_args()
     torch.set_num_threads(2)
     keep_memory()
