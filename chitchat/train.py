@@ -621,7 +621,7 @@ def _read_history(path: Path) -> pd.DataFrame:
     except (OSError, ValueError):  # ParserError and EmptyDataError are ValueErrors
         raise input_error(path, "is no table", "Delete it: answering needs no history") from None
 
-# %% ../nbs/02_train.ipynb #560fe9b9
+# %% ../nbs/02_train.ipynb #8f5c7d7d
 def load_checkpoint(
     folder: str | Path,
     device: str | torch.device | None = None,  # default: a GPU if there is one
@@ -729,7 +729,7 @@ def _fingerprint(data: PairData) -> str:
         crc = zlib.crc32(np.ascontiguousarray(a), crc)  # type: ignore[arg-type]
     return f"{len(data)}-{crc:08x}"
 
-# %% ../nbs/02_train.ipynb #9eee0882
+# %% ../nbs/02_train.ipynb #44b72061
 def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> dict:
     "What must be the same when a run goes on, by part; how long it takes and how it is watched may change."
     free = {"steps", "minutes", "evals", "eval_every", "patience", "save_every", "tensorboard", "compile", "precision", "linear", "accum"}
@@ -1094,6 +1094,7 @@ def plot_history(
 ) -> "Figure":
     "Bits per character and question gain over a training; returns the figure."
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
     runs = history if isinstance(history, dict) else {"": history}
     fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
     for name, h in runs.items():
@@ -1102,8 +1103,10 @@ def plot_history(
     axes[0].set(xlabel=against, title="bits per character of held-out answers")
     axes[1].set(xlabel=against, title="question gain, nats a token")
     axes[1].axhline(0, color="grey", lw=0.5)
+    for ax in axes:
+        ax.xaxis.set_major_formatter(EngFormatter())  # 200 k tokens
     if len(runs) > 1:
-        axes[0].legend()
+        axes[0].legend(fontsize=8)
     return fig
 
 # %% ../nbs/02_train.ipynb #753f0eca
