@@ -1029,7 +1029,8 @@ class LivePlot:
         self.figure, self.axes = plt.subplots(figsize=(6, 2.2), layout="constrained")
         plt.close(self.figure)  # shown by `draw`, not once more at the end of the cell
         self.every, self.drawn, self.train, self.valid, self.n = every, time.monotonic(), [], [], 0
-        self.display, self.handle = display, None
+        self.display = display
+        self.handle: Any = None
 
     def step(self, s: StepStats, speed: float) -> None:
         "Note a step; draw if the last drawing is old enough."
