@@ -185,7 +185,7 @@ def length(least: int, most: int) -> Rule:
         return early(scores, prefix) if prefix.shape[1] < least else scores
     return rule
 
-# %% ../nbs/03_decoding.ipynb #7578e531
+# %% ../nbs/03_decoding.ipynb #30a33474
 INSIDE = -2  # among `marks`
 
 
@@ -193,7 +193,7 @@ def in_words(marks: Tensor) -> Tensor:  # the same shape, bool
     "Is it a word, or a part of one?"
     return (marks == 0) | (marks == INSIDE)
 
-
+# %% ../nbs/03_decoding.ipynb #7578e531
 def repetition_penalty(penalty: float, marks: Tensor | None = None) -> Rule:
     "Tokens said before are less likely: log p times `penalty`, but for punctuation, by its `marks` (V,)."
     def rule(scores: Tensor, prefix: Tensor) -> Tensor:
@@ -796,7 +796,28 @@ class Answer:
     score: float  # what the method went by
 
 # %% ../nbs/03_decoding.ipynb #284ce067
-class Responder:
+class _Speech:
+    "From text to ids and back, as it was done to the training data."
+    tok: Tokenizer
+    cats: CategoryVocab
+    data_cfg: DataConfig
+
+    @property
+    def categories(self) -> list[str]:
+        "Names that `category` may have."
+        return self.cats.names
+
+    def read(self, text: str) -> list[int]:
+        "Ids of a question as the model was trained to see it, at most `max_src` of them."
+        limit = self.data_cfg.max_src
+        return self.tok.encode(clean_text(text[:40 * limit], self.data_cfg))[:limit]
+
+    def write(self, ids: Sequence[int], capital: bool = False) -> str:
+        "Readable text of an answer; never empty."
+        return readable(self.tok.decode(ids), capital) or "..."
+
+# %% ../nbs/03_decoding.ipynb #fa802f05
+class Responder(_Speech):
     "Text in, text out: the same object in the notebook, the console and the bot."
     from_checkpoint: ClassVar[Callable[..., "Responder"]]    # these are written in the cells below
     hypotheses: ClassVar[Callable[..., list[list[Answer]]]]
@@ -811,26 +832,12 @@ class Responder:
         self.words: set[str] = set()  # that training saw; empty = not known, and any word is as good as another
 
     @property
-    def categories(self) -> list[str]:
-        "Names that `category` may have."
-        return self.cats.names
-
-    @property
     def quick(self) -> Seq2Seq:
         "The model arranged for decoding; made anew when its weights have changed."
         version = sum(p._version for p in self.model.parameters())
         if self._quick is None or self._quick[0] != version:
             self._quick = version, quick(self.model, self.precision)
         return self._quick[1]
-
-    def read(self, text: str) -> list[int]:
-        "Ids of a question as the model was trained to see it, at most `max_src` of them."
-        limit = self.data_cfg.max_src
-        return self.tok.encode(clean_text(text[:40 * limit], self.data_cfg))[:limit]
-
-    def write(self, ids: Sequence[int], capital: bool = False) -> str:
-        "Readable text of an answer; never empty."
-        return readable(self.tok.decode(ids), capital) or "..."
 
     def answer(self, text: str, category: str | None = None, **decoding: Any) -> str:
         "Answer one question; `decoding` are fields of `DecodeConfig`. An unknown category is a `ChitchatError`."
@@ -913,7 +920,7 @@ def load_decoding(folder: str | Path) -> DecodeConfig:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"holds no settings for decoding ({e})", "Delete it to go back to the library's defaults") from None
 
-
+# %% ../nbs/03_decoding.ipynb #94754a87
 def load_words(folder: str | Path) -> set[str]:
     "Words of the data that a checkpoint learnt from; none if they were not kept. `ChitchatError` if the file is damaged."
     path = Path(folder) / WORDS

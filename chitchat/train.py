@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DTYPES', 'FORMAT', 'EMPTY', 'TRAIN_PRESETS', 'LENGTHS', 'token_loss', 'vocabulary_loss', 'bow_loss', 'TrainConfig',
            'drop_conditions', 'lr_at', 'orthogonalise', 'Muon', 'make_optimizer', 'pick_precision', 'onednn_product',
-           'FastLinear', 'prepare', 'picked_settings', 'pick_linear', 'keep_memory', 'Team', 'batch_loss', 'Loss',
+           'FastLinear', 'prepare', 'pick_linear', 'picked_settings', 'keep_memory', 'Team', 'batch_loss', 'Loss',
            'make_loss', 'StepStats', 'train_step', 'shuffled_questions', 'total_nll', 'figures_of', 'evaluate',
            'KneserNey', 'make_folder', 'first_line', 'write_atomic', 'save_checkpoint', 'Checkpoint', 'load_checkpoint',
            'load_model', 'pick_device', 'Run', 'balanced_rows', 'Group', 'groups', 'save_run', 'resume_run', 'Stopped',
@@ -283,12 +283,6 @@ def prepare(model: Seq2Seq, linear: str = "onednn") -> Seq2Seq:
     return model
 
 # %% ../nbs/02_train.ipynb #92b4c21a
-def picked_settings(cfg: "TrainConfig", before: dict, device: torch.device) -> "TrainConfig":
-    "What 'auto' stands for: what a run had before, or else what is faster now."
-    now: dict[str, Any] = {name: before.get(name) or pick(device) for name, pick in (("precision", pick_precision), ("linear", pick_linear)) if before or getattr(cfg, name) == "auto"}
-    return replace(cfg, **now)
-
-
 def pick_linear(device: torch.device) -> str:  # 'onednn' or 'torch'
     "What multiplies single-precision matrices faster on this CPU; oneDNN must win clearly."
     if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -303,6 +297,12 @@ def pick_linear(device: torch.device) -> str:  # 'onednn' or 'torch'
             times.append(time.perf_counter() - t0)
         return min(times)
     return "onednn" if seconds(onednn_product) < 0.9 * seconds(F.linear) else "torch"
+
+# %% ../nbs/02_train.ipynb #6583696f
+def picked_settings(cfg: "TrainConfig", before: dict, device: torch.device) -> "TrainConfig":
+    "What 'auto' stands for: what a run had before, or else what is faster now."
+    now: dict[str, Any] = {name: before.get(name) or pick(device) for name, pick in (("precision", pick_precision), ("linear", pick_linear)) if before or getattr(cfg, name) == "auto"}
+    return replace(cfg, **now)
 
 # %% ../nbs/02_train.ipynb #448f6075
 def keep_memory() -> None:
@@ -607,7 +607,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, DataConfig]:
     except (KeyError, TypeError, ValueError, ChitchatError) as e:
         raise input_error(path, f"is not of this version ({e})", "Train again, or use the version that wrote it") from None
 
-
+# %% ../nbs/02_train.ipynb #60e85065
 def _read_names(path: Path) -> CategoryVocab:
     names = _read_json(path)
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -1028,8 +1028,7 @@ class LivePlot:
         from IPython.display import display
         self.figure, self.axes = plt.subplots(figsize=(6, 2.2), layout="constrained")
         plt.close(self.figure)  # shown by `draw`, not once more at the end of the cell
-        self.every, self.drawn, self.train, self.valid, self.n = every, time.monotonic(), [], [], 0
-        self.display = display
+        self.every, self.drawn, self.train, self.valid, self.n, self.display = every, time.monotonic(), [], [], 0, display
         self.handle: Any = None
 
     def step(self, s: StepStats, speed: float) -> None:
