@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'Rule', 'INSIDE', 'ATTEMPTS', 'PRECISIONS', 'DECODING', 'WORDS', 'LISTENS', 'CANDIDATES', 'LIMITS',
-           'REPETITION', 'HELP', 'DecodeConfig', 'guided', 'Stepper', 'ban', 'length', 'in_words', 'repetition_penalty',
-           'without_marks', 'said_twice', 'ngram_again', 'no_repetition', 'marks_of', 'no_punctuation_run', 'rules_of',
-           'allowed', 'shaped', 'nucleus', 'argmax', 'draw', 'outside', 'choose', 'Hypothesis', 'seeds_of', 'uniforms',
-           'decode_left_to_right', 'best_candidates', 'extend', 'going_on', 'beam_search', 'answer_logp', 'rerank',
-           'generate', 'QuickLinear', 'ByteLinear', 'packed', 'QuickLSTM', 'unit', 'QuickDecoderLayer', 'quick',
-           'readable', 'Answer', 'Responder', 'hypotheses', 'words_of', 'proper_first', 'save_decoding',
-           'load_decoding', 'load_words', 'side_by_side', 'coloured', 'AnswerBox', 'answer_box', 'answer_stats',
-           'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding', 'chat', 'read_questions', 'answer_main',
-           'format_table', 'show_answers', 'demo_main']
+           'REPETITION', 'CHAT_HELP', 'DecodeConfig', 'guided', 'Stepper', 'ban', 'length', 'in_words',
+           'repetition_penalty', 'without_marks', 'said_twice', 'ngram_again', 'no_repetition', 'marks_of',
+           'no_punctuation_run', 'rules_of', 'allowed', 'shaped', 'nucleus', 'argmax', 'draw', 'outside', 'choose',
+           'Hypothesis', 'seeds_of', 'uniforms', 'decode_left_to_right', 'best_candidates', 'extend', 'going_on',
+           'beam_search', 'answer_logp', 'rerank', 'generate', 'QuickLinear', 'ByteLinear', 'quick_linear', 'QuickLSTM',
+           'unit', 'QuickDecoderLayer', 'quick', 'readable', 'Answer', 'Responder', 'hypotheses', 'words_of',
+           'proper_first', 'save_decoding', 'load_decoding', 'load_words', 'side_by_side', 'coloured', 'AnswerBox',
+           'answer_box', 'answer_stats', 'NaiveBayes', 'relevance', 'limits_broken', 'choose_decoding', 'chat',
+           'read_questions', 'answer_main', 'format_table', 'show_answers', 'demo_main']
 
 # %% ../nbs/03_decoding.ipynb #acae9333
 import argparse, copy, html, io, json, math, re, shutil, sys, textwrap, warnings
@@ -676,7 +676,7 @@ class ByteLinear(nn.Module):
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
-def packed(weight: Tensor, bias: Tensor | None, precision: str, keep: bool = False) -> nn.Module:
+def quick_linear(weight: Tensor, bias: Tensor | None, precision: str, keep: bool = False) -> nn.Module:
     "A layer for (D', D) `weight` in one of `PRECISIONS`; with `keep` its output stays in that precision."
     if precision == "int8":
         return ByteLinear(weight, bias)
@@ -690,7 +690,7 @@ class QuickLSTM(nn.Module):
     def __init__(self, rnn: nn.LSTM, precision: str):
         super().__init__()
         p = dict(rnn.named_parameters())
-        self.gates = packed(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], precision)
+        self.gates = quick_linear(torch.cat([p["weight_ih_l0"], p["weight_hh_l0"]], 1), p["bias_ih_l0"] + p["bias_hh_l0"], precision)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         "x (N, T, D) and state (h, c), (1, N, D) each: outputs (N, T, D) and the next state."
@@ -714,9 +714,9 @@ class QuickDecoderLayer(nn.Module):
 
     def __init__(self, layer: DecoderLayer, precision: str):
         super().__init__()
-        pack = lambda m: packed(m.weight, m.bias, precision)
+        pack = lambda m: quick_linear(m.weight, m.bias, precision)
         self.heads = layer.own.n_heads
-        self.qkv = packed(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, precision)
+        self.qkv = quick_linear(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None, precision)
         self.own_out, self.cross_q, self.cross_out = pack(layer.own.out), pack(layer.cross.q), pack(layer.cross.out)
         self.up, self.down = pack(layer.ff.up), pack(layer.ff.down)
         self.norms = nn.ModuleList((layer.norm1, layer.norm2, layer.norm3))
@@ -739,7 +739,7 @@ class QuickDecoderLayer(nn.Module):
 # %% ../nbs/03_decoding.ipynb #cab0c2d4
 def _quick_layer(m: nn.Module, precision: str) -> nn.Module | None:
     if isinstance(m, nn.Linear):  # or a `FastLinear`, which training leaves
-        return packed(m.weight, m.bias, precision)
+        return quick_linear(m.weight, m.bias, precision)
     if type(m) is nn.LSTM and not m.bidirectional and m.num_layers == 1 and m.batch_first:
         return QuickLSTM(m, precision)
     if type(m) is DecoderLayer and m.own.normed and m.cross.normed:
@@ -765,7 +765,7 @@ def quick(
             if (layer := _quick_layer(child, precision)) is not None:
                 setattr(parent, name, layer)
     if isinstance(fast, Seq2Seq):
-        fast.__dict__["logits"] = packed(fast.embedding.weight, fast.out_bias, precision, keep=True)  # instead of the method
+        fast.__dict__["logits"] = quick_linear(fast.embedding.weight, fast.out_bias, precision, keep=True)  # instead of the method
     return fast
 
 # %% ../nbs/03_decoding.ipynb #aa991004
@@ -1197,7 +1197,7 @@ def choose_decoding(
     return DecodeConfig(**plain | methods[best]), table
 
 # %% ../nbs/03_decoding.ipynb #441d2718
-HELP = "Пишите вопрос. /категория Авто выбирает категорию, /категория без имени сбрасывает её, /категории перечисляет все, /выход заканчивает."
+CHAT_HELP = "Пишите вопрос. /категория Авто выбирает категорию, /категория без имени сбрасывает её, /категории перечисляет все, /выход заканчивает."
 
 
 def chat(
@@ -1208,7 +1208,7 @@ def chat(
     **decoding: Any,                      # fields of `DecodeConfig`
 ) -> None:
     "A conversation, a line at a time, until /выход or the end of input."
-    say(HELP)
+    say(CHAT_HELP)
     while True:
         try:
             line = ask(f"[{category}] > " if category else "> ").strip()
@@ -1229,7 +1229,7 @@ def chat(
             category = None
             say("Категория: любая")
         elif word.startswith("/"):
-            say(HELP)
+            say(CHAT_HELP)
         elif line:
             say(responder.answer(line, category, **decoding))
 
