@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_GROWTH', 'HARMLESS', 'BLOCK', 'ROW_FILTERS', 'CORPUS_FILTERS',
            'N_EXAMPLES', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'MAX_WORDS', 'ENCODING', 'STRETCH', 'ChitchatError',
-           'input_error', 'require', 'sample_path', 'data_path', 'data_size', 'progress', 'open_raw', 'raw_lines',
-           'ReadReport', 'line_blocks', 'parse_lines', 'read_pairs', 'DataConfig', 'clean_texts', 'clean_text',
-           'text_keys', 'text_key', 'hash_keys', 'rows_with', 'cyrillic_share', 'count_words', 'is_advert',
-           'longer_than', 'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links', 'drop_adverts', 'drop_foreign',
-           'drop_obscene', 'drop_shouting', 'shorten', 'drop_long_questions', 'drop_long_answers', 'copied_share',
-           'drop_copied', 'with_keys', 'drop_duplicates', 'drop_frequent', 'drop_surplus', 'apply_filters',
-           'clean_rows', 'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'gather', 'offsets',
-           'PairData', 'encode_texts', 'encode_pairs', 'Batch', 'pad_rows', 'collate', 'LengthBatchSampler',
-           'cache_path', 'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores', 'parallel_map', 'prepare_texts',
-           'prepare_ids', 'Corpus', 'workers_wanted', 'load_corpus']
+           'input_error', 'require', 'outline', 'hover', 'explain_names', 'sample_path', 'data_path', 'data_size',
+           'progress', 'open_raw', 'raw_lines', 'ReadReport', 'line_blocks', 'parse_lines', 'read_pairs', 'DataConfig',
+           'clean_texts', 'clean_text', 'text_keys', 'text_key', 'hash_keys', 'rows_with', 'cyrillic_share',
+           'count_words', 'is_advert', 'longer_than', 'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links',
+           'drop_adverts', 'drop_foreign', 'drop_obscene', 'drop_shouting', 'shorten', 'drop_long_questions',
+           'drop_long_answers', 'copied_share', 'drop_copied', 'with_keys', 'drop_duplicates', 'drop_frequent',
+           'drop_surplus', 'apply_filters', 'clean_rows', 'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer',
+           'CategoryVocab', 'gather', 'offsets', 'PairData', 'encode_texts', 'encode_pairs', 'Batch', 'pad_rows',
+           'collate', 'LengthBatchSampler', 'cache_path', 'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores',
+           'parallel_map', 'prepare_texts', 'prepare_ids', 'Corpus', 'workers_wanted', 'load_corpus']
 
 # %% ../nbs/00_data.ipynb #8cb2560e
-import contextlib, gzip, hashlib, html, json, multiprocessing, os, re, shutil, sys, tempfile, threading, time, unicodedata, zipfile
+import ast, contextlib, gzip, hashlib, html, inspect, json, linecache, multiprocessing, os, re, shutil, sys, tempfile, textwrap, threading, time, unicodedata, zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -61,6 +61,49 @@ def require(
     "`ChitchatError` that names the field, its value and the remedy, unless all is well."
     if not ok:
         raise ChitchatError(f"{type(settings).__name__}: {name}={getattr(settings, name)!r} is not possible; {what}")
+
+# %% ../nbs/00_data.ipynb #20740d15
+def outline(source: str) -> str:
+    "A definition without its code: parameters and fields with their comments, docstrings, and of a class its methods."
+    lines = source.splitlines()
+
+    def parts(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[str]:
+        first = node.body[0]
+        end = first.end_lineno if ast.get_docstring(node) else first.lineno - 1
+        yield "\n".join(lines[node.lineno - 1:max(end or 0, node.lineno)])
+        for child in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(child, ast.AnnAssign):
+                yield lines[child.lineno - 1]
+            elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and (child.name == "__init__" or child.name[0] != "_"):
+                yield from ("", *parts(child))
+
+    node = ast.parse(source).body[0]
+    return "\n".join(parts(node)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else source
+
+# %% ../nbs/00_data.ipynb #fcf60ed6
+def hover(data: Any) -> str | None:  # IPython's `InspectorHookData` → Markdown, None = nothing to add
+    "What JupyterLab shows of a name of this project."
+    if str(getattr(data.obj, "__module__", "")).partition(".")[0] not in ("chitchat", "__main__") or data.detail_level:
+        return None
+    try:
+        source = inspect.getsource(data.obj)
+    except (OSError, TypeError):
+        begins = re.compile(rf"^class {getattr(data.obj, '__name__', ' ')}\b", re.MULTILINE)
+        cells = ("".join(entry[2]) for name, entry in reversed(linecache.cache.items()) if "ipy" in name and len(entry) > 2)
+        source = next((cell[m.start():] for cell in cells if (m := begins.search(cell))), "")
+    try:
+        return f"```python\n{outline(textwrap.dedent(source))}\n```"
+    except (SyntaxError, IndexError):
+        return None
+
+# %% ../nbs/00_data.ipynb #e716673d
+def explain_names(shell: Any) -> None:  # IPython's shell
+    "From here on Shift-Tab shows the comments of parameters, too."
+    shell.inspector.mime_hooks = {**shell.inspector.mime_hooks, "text/markdown": hover}
+
+
+if "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()):
+    explain_names(_shell)
 
 # %% ../nbs/00_data.ipynb #f32cdbbe
 def sample_path() -> Path:  # a file in the format of `qa_data.jsonl`
