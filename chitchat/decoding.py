@@ -1001,8 +1001,6 @@ class AnswerBox:
     "A question, how to answer it, and the answers: call it anywhere, or show it in JupyterLab."
     widgets: ClassVar[Callable[..., Any]]  # both are written in the cells below
     _ipython_display_: ClassVar[Callable[..., None]]
-    controls: dict[str, Any]
-    shown: Any
 
     def __init__(self, responder: Responder, question: str):
         self.responder, self.question = responder, question
@@ -1025,33 +1023,41 @@ class AnswerBox:
         return pd.DataFrame({"answer": [a.text for a in found], "log p": [a.logp for a in found]})
 
 # %% ../nbs/03_decoding.ipynb #67d89308
-def _box_widgets(self: AnswerBox) -> Any:  # a VBox of ipywidgets
-    "The box as widgets; `controls` and `shown` are its parts."
+def _box_controls(box: AnswerBox) -> dict[str, Any]:  # name: widget
     import ipywidgets as w
-    slider = lambda kind, value, least, most, step: kind(value=value, min=least, max=most, step=step)
-    self.controls = {
-        "question": w.Text(value=self.question, continuous_update=False, layout=w.Layout(width="40em")),
-        "category": w.Dropdown(options=[("any", None), *((c, c) for c in self.responder.categories)]),
-        "method": w.Dropdown(options=list(LISTENS)),
+    look = {"style": {"description_width": "6em"}, "layout": w.Layout(width="32em")}
+    slider = lambda kind, value, least, most, step: kind(value=value, min=least, max=most, step=step, **look)
+    controls = {
+        "question": w.Text(value=box.question, continuous_update=False, **look),
+        "category": w.Dropdown(options=[("any", ""), *((c, c) for c in box.responder.categories)], **look),
+        "method": w.Dropdown(options=list(LISTENS), **look),
         "temperature": slider(w.FloatSlider, 1.0, 0.1, 2.0, 0.1), "top_p": slider(w.FloatSlider, 0.9, 0.05, 1.0, 0.05),
         "seed": slider(w.IntSlider, 0, 0, 50, 1), "beams": slider(w.IntSlider, 5, 1, 20, 1), "guidance": slider(w.FloatSlider, 2.0, 0.0, 5.0, 0.25),
     }
-    self.shown = w.HTML()
-    for name, control in self.controls.items():
+    for name, control in controls.items():
         control.description = name.replace("_", "-")
-        control.observe(lambda change: _box_refresh(self), "value")
-    _box_refresh(self)
-    return w.VBox([*self.controls.values(), self.shown])
+    return controls
 
+# %% ../nbs/03_decoding.ipynb #7eebabae
+def _box_widgets(self: AnswerBox) -> Any:  # a VBox of ipywidgets: the controls, and the table under them
+    "The box as widgets."
+    import ipywidgets as w
+    controls, shown = _box_controls(self), w.HTML()
 
-def _box_refresh(self: AnswerBox) -> None:
-    values = {name: control.value for name, control in self.controls.items()}
-    for name in ("temperature", "top_p", "seed", "beams", "guidance"):
-        self.controls[name].disabled = name not in LISTENS[values["method"]]
-    try:
-        self.shown.value = self(**values).to_html(index=False, float_format="{:.2f}".format)
-    except ChitchatError as e:
-        self.shown.value = html.escape(str(e))
+    def refresh(change: object = None) -> None:
+        values = {name: control.value for name, control in controls.items()}
+        for name in ("temperature", "top_p", "seed", "beams", "guidance"):
+            controls[name].disabled = name not in LISTENS[values["method"]]
+        try:
+            table = self(**values | {"category": values["category"] or None})
+            shown.value = _CELLS + table.to_html(index=False, border=0, classes="answers", float_format="{:.2f}".format)
+        except ChitchatError as e:
+            shown.value = html.escape(str(e))
+
+    for control in controls.values():
+        control.observe(refresh, "value")
+    refresh()
+    return w.VBox([*controls.values(), shown])
 
 # %% ../nbs/03_decoding.ipynb #7fbc70b5
 def _drawn() -> bool:
