@@ -1025,7 +1025,7 @@ class AnswerBox:
 # %% ../nbs/03_decoding.ipynb #67d89308
 def _box_controls(box: AnswerBox) -> dict[str, Any]:  # name: widget
     import ipywidgets as w
-    look = {"style": {"description_width": "6em"}, "layout": w.Layout(width="32em")}
+    look = {"style": {"description_width": "8em"}, "layout": w.Layout(width="44em")}
     slider = lambda kind, value, least, most, step: kind(value=value, min=least, max=most, step=step, **look)
     controls = {
         "question": w.Text(value=box.question, continuous_update=False, **look),
@@ -1050,7 +1050,7 @@ def _box_widgets(self: AnswerBox) -> Any:  # a VBox of ipywidgets: the controls,
             controls[name].disabled = name not in LISTENS[values["method"]]
         try:
             table = self(**values | {"category": values["category"] or None})
-            shown.value = _CELLS + table.to_html(index=False, border=0, classes="answers", float_format="{:.2f}".format)
+            shown.value = table.to_html(index=False, border=0, justify="left", float_format="{:.2f}".format)
         except ChitchatError as e:
             shown.value = html.escape(str(e))
 
