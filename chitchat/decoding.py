@@ -224,7 +224,7 @@ def said_twice(seen: Tensor, starts: Tensor | None) -> tuple[Tensor, Tensor]:  #
             tokens.append(again[row])
     return torch.cat(rows), torch.cat(tokens)
 
-
+# %% ../nbs/03_decoding.ipynb #0f037aa9
 def ngram_again(seen: Tensor, n: int) -> tuple[Tensor, Tensor]:  # (N, t) words side by side → rows, and the token that each must not say
     "What would make the last `n` tokens a run that was there before."
     t = seen.shape[1]
@@ -976,7 +976,7 @@ def _marked(text: str, words: Iterable[re.Match]) -> str:
         at = m.end()
     return "".join([*parts, html.escape(text[at:])])
 
-
+# %% ../nbs/03_decoding.ipynb #92b48eb1
 def coloured(
     table: pd.DataFrame,  # of texts
     n: int = 3,           # words of a phrase
@@ -1068,7 +1068,7 @@ def _drawn() -> bool:
     request = getattr(get_ipython(), "get_parent", dict)() or {}
     return "cellId" in request.get("metadata", {})
 
-
+# %% ../nbs/03_decoding.ipynb #98132fab
 def _show_box(self: AnswerBox) -> None:
     from IPython.display import display
     display(self.widgets() if _drawn() else self().round(2))
