@@ -89,7 +89,7 @@ def hover(data: Any) -> str | None:  # IPython's `InspectorHookData` → Markdow
         source = inspect.getsource(data.obj)
     except (OSError, TypeError):
         begins = re.compile(rf"^class {getattr(data.obj, '__name__', ' ')}\b", re.MULTILINE)
-        cells = ("".join(entry[2]) for name, entry in reversed(linecache.cache.items()) if "ipy" in name and len(entry) > 2)
+        cells = ("".join(entry[2]) for entry in reversed(linecache.cache.values()) if len(entry) > 2)  # the latest first
         source = next((cell[m.start():] for cell in cells if (m := begins.search(cell))), "")
     try:
         return f"```python\n{outline(textwrap.dedent(source))}\n```"
