@@ -38,7 +38,7 @@ from telegram.ext import (AIORateLimiter, Application, BaseUpdateProcessor, Call
 from telegram.request import BaseRequest, HTTPXRequest
 
 # %% ../nbs/04_bot.ipynb #5d803cc7
-from .data import ChitchatError, input_error, is_obscene, require, text_key
+from .data import ChitchatError, input_error, is_obscene, require, dedup_key
 from .train import write_atomic
 
 # %% ../nbs/04_bot.ipynb #72b5dcb4
@@ -189,10 +189,10 @@ def acceptable(
     clean: bool = False,        # hold back obscene ones
 ) -> str | None:                # 1 to 4096 characters, never blank; None if nothing passes
     "The first of `answers` that can be sent."
-    old = {text_key(a) for a in avoid}
+    old = {dedup_key(a) for a in avoid}
     for answer in map(sendable, answers):
         visible = any(c.isprintable() and not c.isspace() for c in answer)
-        if visible and text_key(answer) not in old and not (clean and is_obscene(answer)):
+        if visible and dedup_key(answer) not in old and not (clean and is_obscene(answer)):
             return answer
     return None
 

@@ -7,14 +7,15 @@ __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_GROWTH', 'HARMLESS', 'BLO
            'N_EXAMPLES', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'MAX_WORDS', 'ENCODING', 'STRETCH', 'ChitchatError',
            'input_error', 'require', 'outline', 'hover', 'explain_names', 'sample_path', 'data_path', 'data_size',
            'progress', 'open_raw', 'raw_lines', 'ReadReport', 'line_blocks', 'parse_lines', 'read_pairs', 'DataConfig',
-           'clean_texts', 'clean_text', 'text_keys', 'text_key', 'hash_keys', 'rows_with', 'cyrillic_share',
-           'count_words', 'is_advert', 'longer_than', 'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links',
-           'drop_adverts', 'drop_foreign', 'drop_obscene', 'drop_shouting', 'shorten', 'drop_long_questions',
-           'drop_long_answers', 'copied_share', 'drop_copied', 'with_keys', 'drop_duplicates', 'drop_frequent',
-           'drop_surplus', 'apply_filters', 'clean_rows', 'filter_pairs', 'held_out', 'split_pairs', 'Tokenizer',
-           'CategoryVocab', 'gather', 'offsets', 'PairData', 'encode_texts', 'encode_pairs', 'Batch', 'pad_rows',
-           'collate', 'LengthBatchSampler', 'cache_path', 'ArrayFolder', 'open_arrays', 'pack', 'PairTexts', 'n_cores',
-           'parallel_map', 'prepare_texts', 'prepare_ids', 'Corpus', 'workers_wanted', 'load_corpus']
+           'clean_texts', 'clean_text', 'dedup_keys', 'dedup_key', 'hash_keys', 'match_rows', 'cyrillic_share',
+           'count_words', 'is_advert', 'exceeds_words', 'is_obscene', 'mask_obscene', 'drop_empty', 'drop_links',
+           'drop_adverts', 'drop_foreign', 'drop_obscene', 'drop_repetitive', 'shorten', 'drop_long_questions',
+           'drop_long_answers', 'overlap', 'drop_overlap', 'with_keys', 'drop_duplicates', 'cap_answer_frequency',
+           'cap_answers_per_question', 'apply_filters', 'clean_rows', 'filter_pairs', 'is_validation', 'split_pairs',
+           'Tokenizer', 'CategoryVocab', 'gather', 'offsets', 'Seq2SeqDataset', 'encode_texts', 'encode_pairs', 'Batch',
+           'pad_rows', 'collate', 'LengthBatchSampler', 'cache_path', 'MemmapWriter', 'open_arrays', 'pack',
+           'TextDataset', 'n_cores', 'parallel_map', 'prepare_texts', 'prepare_ids', 'Corpus', 'workers_wanted',
+           'load_corpus']
 
 # %% ../nbs/00_data.ipynb #8cb2560e
 import ast, contextlib, gzip, hashlib, html, inspect, json, linecache, multiprocessing, os, re, shutil, sys, tempfile, textwrap, threading, time, unicodedata, zipfile
@@ -405,10 +406,10 @@ class DataConfig:
     max_answer_words: int = 25       # longer answers are dropped
     min_answer_chars: int = 2
     min_cyrillic: float = 0.6        # least share of Cyrillic among the letters
-    max_same_answer: int = 100       # how often one answer may stand in the corpus
-    max_answers: int = 0             # answers a question may have; 0 = all
+    max_answer_freq: int = 100       # how often one answer may stand in the corpus
+    max_answers_per_question: int = 0             # answers a question may have; 0 = all
     max_sentences: int = 0           # of a too long answer keep this many first sentences; 0 = drop the pair
-    max_copied: float = 1.0          # largest share of the answer's words taken from the question
+    max_overlap: float = 1.0          # largest share of the answer's words taken from the question
     keep_obscene: bool = False       # keep obscene pairs
     max_broken: float = 0.1          # a file with a larger share of broken lines is refused
     valid: float = 0.02              # share of questions held out
@@ -420,9 +421,9 @@ class DataConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_question_words", "max_answer_words", "max_same_answer", "vocab_size", "max_tok_pairs", "max_src", "max_tgt"):
+        for name in ("max_question_words", "max_answer_words", "max_answer_freq", "vocab_size", "max_tok_pairs", "max_src", "max_tgt"):
             require(self, name, getattr(self, name) >= 1, "it must be at least 1")
-        for name in ("min_cyrillic", "max_copied", "max_broken"):
+        for name in ("min_cyrillic", "max_overlap", "max_broken"):
             require(self, name, 0 <= getattr(self, name) <= 1, "a share lies between 0 and 1")
         require(self, "valid", 0 < self.valid < 1, "a share of the questions lies between 0 and 1")
 
@@ -473,21 +474,21 @@ def clean_text(
 _NOT_WORD = re.compile(r"(?:[^\w\n]|_)+")
 
 
-def text_keys(texts: Sequence[str]) -> list[str]:
-    "`text_key` of many texts."
+def dedup_keys(texts: Sequence[str]) -> list[str]:
+    "`dedup_key` of many texts."
     rows = [t.replace("\n", " ") if "\n" in t else t for t in texts]
     keys = _NOT_WORD.sub("", "\n".join(rows).lower().replace("ё", "е")).split("\n") if rows else []
     return [k or t.strip() for k, t in zip(keys, rows)]
 
 # %% ../nbs/00_data.ipynb #df7bea2a
-def text_key(text: str) -> str:  # letters and digits alone, folded
+def dedup_key(text: str) -> str:  # letters and digits alone, folded
     "What two texts have in common that differ by punctuation, case, ё or spaces only."
-    return text_keys([text])[0]
+    return dedup_keys([text])[0]
 
 # %% ../nbs/00_data.ipynb #595211a4
 def hash_keys(texts: Sequence[str], seed: int = 0) -> np.ndarray:  # (N,) uint64
-    "Hashes of `text_key`, the same everywhere and always."
-    digests = [hashlib.blake2b(f"{seed}:{k}".encode("utf-8", "replace"), digest_size=8).digest() for k in text_keys(texts)]
+    "Hashes of `dedup_key`, the same everywhere and always."
+    digests = [hashlib.blake2b(f"{seed}:{k}".encode("utf-8", "replace"), digest_size=8).digest() for k in dedup_keys(texts)]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 # %% ../nbs/00_data.ipynb #cf241131
@@ -500,7 +501,7 @@ _OTHER_LETTER = re.compile(r"[^\W\d_а-яёА-ЯЁ]")
 _ATOM = re.compile(r"[а-яёА-ЯЁ]+|[a-zA-Z]+|\d+|\w")  # razdel never makes two words of one of these
 
 # %% ../nbs/00_data.ipynb #0e74b4f0
-def rows_with(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:  # (N,) bool
+def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:  # (N,) bool
     "Which texts the pattern is found in; it must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
     starts = [m.start() for m in pattern.finditer("\n".join(t.replace("\n", " ") for t in texts))]
@@ -526,7 +527,7 @@ def is_advert(text: str) -> bool:
     return bool(_PHONE.search(text)) or len({m.lower() for m in _AD.findall(text)}) >= 2
 
 # %% ../nbs/00_data.ipynb #bc9cc3ff
-def longer_than(texts: Sequence[str], n: int) -> np.ndarray:  # (N,) bool
+def exceeds_words(texts: Sequence[str], n: int) -> np.ndarray:  # (N,) bool
     "Which texts have more than `n` words; exact, but asks razdel only in doubt."
     return np.array([len(t) > n and (len(t) > 12 * n or (len(_ATOM.findall(t)) > n and count_words(t) > n)) for t in texts], dtype=bool)
 
@@ -558,7 +559,7 @@ def _any(df: pd.DataFrame, pattern: re.Pattern, test: Callable | None = None) ->
     "Rows whose question or answer holds the pattern and, of these, passes the slower test."
     marks = np.zeros(len(df), dtype=bool)
     for texts in (df.question.tolist(), df.answer.tolist()):
-        found = rows_with(pattern, texts)
+        found = match_rows(pattern, texts)
         if test:
             found[found] = [test(texts[i]) for i in np.flatnonzero(found)]
         marks |= found
@@ -597,7 +598,7 @@ _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
 _ONE_WORD = re.compile(r"\b(\w+)(?:[^\w\n]+\1\b){2}")
 
 
-def drop_shouting(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
+def drop_repetitive(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Nothing but one letter, or one word over and over."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
@@ -617,25 +618,25 @@ def shorten(text: str, cfg: DataConfig) -> str:
 # %% ../nbs/00_data.ipynb #18e87399
 def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "More words than the model will read."
-    return longer_than(df.question.tolist(), cfg.max_question_words)
+    return exceeds_words(df.question.tolist(), cfg.max_question_words)
 
 
 def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "A lecture is not a chat."
-    return longer_than(df.answer.tolist(), cfg.max_answer_words)
+    return exceeds_words(df.answer.tolist(), cfg.max_answer_words)
 
 # %% ../nbs/00_data.ipynb #fdd681a3
-def copied_share(question: str, answer: str) -> float:  # 0.0 for an answer without words
+def overlap(question: str, answer: str) -> float:  # 0.0 for an answer without words
     "Share of the answer's words that stand in the question."
     words, known = re.findall(r"\w+", answer), set(re.findall(r"\w+", question))
     return sum(w in known for w in words) / len(words) if words else 0.0
 
 
-def drop_copied(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
+def drop_overlap(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "Echo: the answer says what the question said."
-    if cfg.max_copied >= 1:
+    if cfg.max_overlap >= 1:
         return np.zeros(len(df), dtype=bool)
-    return np.array([copied_share(q, a) > cfg.max_copied for q, a in zip(df.question, df.answer)], dtype=bool)
+    return np.array([overlap(q, a) > cfg.max_overlap for q, a in zip(df.question, df.answer)], dtype=bool)
 
 # %% ../nbs/00_data.ipynb #7a751ccd
 def with_keys(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:  # with columns qkey and akey
@@ -652,21 +653,21 @@ def _nth(df: pd.DataFrame, cfg: DataConfig, column: str) -> np.ndarray:
     return with_keys(df, cfg).groupby(column).cumcount().to_numpy()
 
 
-def drop_frequent(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
+def cap_answer_frequency(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "One answer stood here often enough: «не знаю» is true of every question and says nothing."
-    return _nth(df, cfg, "akey") >= cfg.max_same_answer
+    return _nth(df, cfg, "akey") >= cfg.max_answer_freq
 
 
-def drop_surplus(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
+def cap_answers_per_question(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:  # (N,) bool, True = dropped
     "The question has its answers."
-    return _nth(df, cfg, "qkey") >= cfg.max_answers if cfg.max_answers else np.zeros(len(df), dtype=bool)
+    return _nth(df, cfg, "qkey") >= cfg.max_answers_per_question if cfg.max_answers_per_question else np.zeros(len(df), dtype=bool)
 
 # %% ../nbs/00_data.ipynb #5573293b
 ROW_FILTERS = {
     "empty": drop_empty, "link": drop_links, "advertisement": drop_adverts, "not Russian": drop_foreign, "obscene": drop_obscene,
-    "shouting": drop_shouting, "long question": drop_long_questions, "long answer": drop_long_answers, "copied": drop_copied,
+    "shouting": drop_repetitive, "long question": drop_long_questions, "long answer": drop_long_answers, "copied": drop_overlap,
 }
-CORPUS_FILTERS = {"duplicate": drop_duplicates, "answer too frequent": drop_frequent, "question has answers enough": drop_surplus}
+CORPUS_FILTERS = {"duplicate": drop_duplicates, "answer too frequent": cap_answer_frequency, "question has answers enough": cap_answers_per_question}
 N_EXAMPLES = 10  # dropped pairs kept of each reason, for looking at
 
 
@@ -684,7 +685,7 @@ def clean_rows(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
     "Clean texts and, where asked for, shortened answers."
     answers = clean_texts(df.answer.tolist(), cfg)
     if cfg.max_sentences:
-        answers = [shorten(a, cfg) if long else a for a, long in zip(answers, longer_than(answers, cfg.max_answer_words))]
+        answers = [shorten(a, cfg) if long else a for a, long in zip(answers, exceeds_words(answers, cfg.max_answer_words))]
     return df.assign(question=clean_texts(df.question.tolist(), cfg), answer=answers).reset_index(drop=True)
 
 # %% ../nbs/00_data.ipynb #520d4004
@@ -703,7 +704,7 @@ def filter_pairs(
     return kept
 
 # %% ../nbs/00_data.ipynb #78356358
-def held_out(qkeys: np.ndarray, valid: float) -> np.ndarray:  # (N,) bool
+def is_validation(qkeys: np.ndarray, valid: float) -> np.ndarray:  # (N,) bool
     "Hashes are uniform, so a share of the smallest is a share of the questions."
     return qkeys.astype(np.float64) / 2**64 < valid
 
@@ -714,7 +715,7 @@ def split_pairs(
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (train, valid), both with a new index
     "Hold questions out by the hash of their letters, so that near-duplicates never stand on both sides."
-    held = held_out(hash_keys(df.question.tolist(), seed), valid)
+    held = is_validation(hash_keys(df.question.tolist(), seed), valid)
     return df[~held].reset_index(drop=True), df[held].reset_index(drop=True)
 
 # %% ../nbs/00_data.ipynb #bc52b6f2
@@ -875,7 +876,7 @@ def offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:  # (N + 1,)
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 # %% ../nbs/00_data.ipynb #9184efa6
-class PairData:
+class Seq2SeqDataset:
     "A dataset of N encoded pairs: `data[i]` is `(question ids, answer ids, category id)` without BOS and EOS."
     batch: ClassVar[Callable[..., "Batch"]]  # written further below
 
@@ -897,10 +898,10 @@ class PairData:
         i = range(len(self))[i]
         return (self.src[self.src_off[i]:self.src_off[i + 1]], self.tgt[self.tgt_off[i]:self.tgt_off[i + 1]], int(self.cat[i]))
 
-    def subset(self, rows: np.ndarray) -> "PairData":
+    def subset(self, rows: np.ndarray) -> "Seq2SeqDataset":
         "The pairs at these indices (n,), in this order."
         (src, s), (tgt, t) = gather(self.src, self.src_off, rows), gather(self.tgt, self.tgt_off, rows)
-        return PairData(src, offsets(s), tgt, offsets(t), self.cat[rows], self.n_chars[rows])
+        return Seq2SeqDataset(src, offsets(s), tgt, offsets(t), self.cat[rows], self.n_chars[rows])
 
     @property
     def lengths(self) -> np.ndarray:  # (N, 2)
@@ -932,11 +933,11 @@ def encode_pairs(
     tok: Tokenizer,                 # one for both sides
     cats: CategoryVocab,            # a name that it does not have becomes 0
     cfg: DataConfig = DataConfig(), # `max_src`, `max_tgt`
-) -> PairData:
+) -> Seq2SeqDataset:
     "Encode pairs of texts; longer questions and answers are cut to `max_src` and `max_tgt` tokens."
     src, s, _ = encode_texts(df.question.tolist(), tok, cfg.max_src)
     tgt, t, n_chars = encode_texts(df.answer.tolist(), tok, cfg.max_tgt)
-    return PairData(src, offsets(s), tgt, offsets(t), np.array([cats.get(c) for c in df.category], dtype=np.int32), n_chars + 1)
+    return Seq2SeqDataset(src, offsets(s), tgt, offsets(t), np.array([cats.get(c) for c in df.category], dtype=np.int32), n_chars + 1)
 
 # %% ../nbs/00_data.ipynb #86432c8b
 @dataclass
@@ -991,12 +992,12 @@ def collate(
     return _batch(*_flat(src), *_flat(tgt), cat)
 
 # %% ../nbs/00_data.ipynb #4435dee4
-def _data_batch(self: PairData, rows: Sequence[int]) -> Batch:
+def _data_batch(self: Seq2SeqDataset, rows: Sequence[int]) -> Batch:
     "The same as `collate([self[i] for i in rows])`, several times as fast."
     return _batch(*gather(self.src, self.src_off, rows), *gather(self.tgt, self.tgt_off, rows), self.cat[rows])
 
 
-PairData.batch = _data_batch
+Seq2SeqDataset.batch = _data_batch
 
 # %% ../nbs/00_data.ipynb #79bfc73e
 def _snake(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -1073,7 +1074,7 @@ def cache_path() -> Path:
     raise input_error(folder, "cannot be written", "Set CHITCHAT_CACHE to a folder that can")
 
 # %% ../nbs/00_data.ipynb #bacade17
-class ArrayFolder:
+class MemmapWriter:
     "Writes arrays piece by piece into `folder`, which appears under that name when all of it is there."
 
     def __init__(self, folder: Path):
@@ -1111,7 +1112,7 @@ class ArrayFolder:
 
 # %% ../nbs/00_data.ipynb #25007f04
 def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:  # (mapped arrays, meta)
-    "What `ArrayFolder` wrote; `None` if it is not there or any file has not the size it was given."
+    "What `MemmapWriter` wrote; `None` if it is not there or any file has not the size it was given."
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         for name, (dtype, n) in index["arrays"].items():
@@ -1136,7 +1137,7 @@ def pack(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # UTF-8 bytes 
     return np.frombuffer(b"".join(rows), dtype=np.uint8), np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
 
 
-class PairTexts:
+class TextDataset:
     "Cleaned pairs as texts, read from disk when asked for: `texts[i]`, `texts[a:b]` and `texts.frame()` are DataFrames."
 
     def __init__(self, arrays: dict, split: str, names: list[str], attrs: dict):
@@ -1291,11 +1292,11 @@ def _choose(parts: list[Path], cfg: DataConfig) -> tuple[np.ndarray, dict, dict]
     keys = pd.concat(keys, ignore_index=True)
     kept, counts, examples = apply_filters(keys, CORPUS_FILTERS, cfg)
     side = np.zeros(len(keys), dtype=np.uint8)
-    side[kept.index] = 1 + held_out(kept.qkey.to_numpy(), cfg.valid)
+    side[kept.index] = 1 + is_validation(kept.qkey.to_numpy(), cfg.valid)
     return side, counts, examples
 
 
-def _merge_parts(parts: list[Path], side: np.ndarray, writer: ArrayFolder) -> tuple[list[str], dict[str, int]]:
+def _merge_parts(parts: list[Path], side: np.ndarray, writer: MemmapWriter) -> tuple[list[str], dict[str, int]]:
     "Write the rows that stay; the names of all categories, and how often each stands in the training part."
     start, ids, counts = 0, {}, Counter()
     for part in parts:
@@ -1379,7 +1380,7 @@ def prepare_texts(
             return folder
         parts, found = _prepare_parts(paths, work, cfg, max_rows, workers)
         side, counts, rows = _choose(parts, cfg)
-        writer = ArrayFolder(folder)
+        writer = MemmapWriter(folder)
         names, frequency = _merge_parts(parts, side, writer)
         found["dropped"] |= counts
         found["dropped_examples"] |= {k: _rows_of_parts(parts, r) for k, r in rows.items()}
@@ -1404,13 +1405,13 @@ def _open_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.load(path)
 
 
-def _open_texts(folder: Path, split: str) -> PairTexts:
+def _open_texts(folder: Path, split: str) -> TextDataset:
     arrays, meta = _whole(folder)
     meta = meta | {"read": ReadReport(**meta["read"])}
-    return PairTexts(arrays, split, meta["names"], {k: meta[k] for k in ("read", "dropped", "dropped_examples")})
+    return TextDataset(arrays, split, meta["names"], {k: meta[k] for k in ("read", "dropped", "dropped_examples")})
 
 # %% ../nbs/00_data.ipynb #8e9858a8
-def _train_tokenizer(texts: PairTexts, cfg: DataConfig) -> Tokenizer:
+def _train_tokenizer(texts: TextDataset, cfg: DataConfig) -> Tokenizer:
     "Learn from all pairs, or from runs of a thousand spread evenly over a large file."
     runs = range(0, len(texts), 1000)
     step = max(1, -(-len(texts) // cfg.max_tok_pairs))
@@ -1420,7 +1421,7 @@ def _train_tokenizer(texts: PairTexts, cfg: DataConfig) -> Tokenizer:
 STRETCH = 50_000  # rows that are encoded at a time
 
 
-def _encode_split(pairs: Path, split: str, work: Path, writer: ArrayFolder, cats: CategoryVocab, cfg: DataConfig, workers: int | None) -> None:
+def _encode_split(pairs: Path, split: str, work: Path, writer: MemmapWriter, cats: CategoryVocab, cfg: DataConfig, workers: int | None) -> None:
     texts = _open_texts(pairs, split)
     category = np.array([cats.get(n) for n in texts.names] or [0], dtype=np.int32)
     jobs = ((work / f"{split}-{start:09}.npz", pairs, split, start, start + STRETCH, work / "tokenizer.json", cfg.max_src, cfg.max_tgt)
@@ -1454,7 +1455,7 @@ def prepare_ids(
             (tok or _train_tokenizer(_open_texts(pairs, "train"), cfg)).save(work / "tokenizer.part")
             os.replace(work / "tokenizer.part", work / "tokenizer.json")
         cats = cats or CategoryVocab.from_counts(_whole(pairs)[1]["frequency"], cfg.min_category)
-        writer = ArrayFolder(folder)
+        writer = MemmapWriter(folder)
         for split in ("train", "valid"):
             _encode_split(pairs, split, work, writer, cats, cfg, workers)
         shutil.copy(work / "tokenizer.json", writer.part)
@@ -1466,12 +1467,12 @@ def prepare_ids(
 @dataclass
 class Corpus:
     "A file made ready for training."
-    train_texts: PairTexts   # `train_texts[i]`, or `train_df` for all of them at once
+    train_texts: TextDataset   # `train_texts[i]`, or `train_df` for all of them at once
     valid_df: pd.DataFrame
     tok: Tokenizer
     cats: CategoryVocab
-    train: PairData
-    valid: PairData
+    train: Seq2SeqDataset
+    valid: Seq2SeqDataset
     cfg: DataConfig
 
     @cached_property
@@ -1498,9 +1499,9 @@ def workers_wanted() -> int | None:
     return int(text) if text else None
 
 
-def _open_data(folder: Path, split: str) -> PairData:
+def _open_data(folder: Path, split: str) -> Seq2SeqDataset:
     arrays, _ = _whole(folder)
-    return PairData(*(arrays[f"{split}.{name}"] for name in ("src", "src_off", "tgt", "tgt_off", "cat", "n_chars")))
+    return Seq2SeqDataset(*(arrays[f"{split}.{name}"] for name in ("src", "src_off", "tgt", "tgt_off", "cat", "n_chars")))
 
 
 def load_corpus(

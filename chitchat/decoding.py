@@ -134,7 +134,7 @@ class Stepper:
         contexts = [(v, src, cat), *(c for c in ((w - v, src, none), (1 - w, torch.full_like(src, PAD), none)) if c[0])]
         self.weights = [c[0] for c in contexts]
         self.memory = model.encode(torch.cat([c[1] for c in contexts]), torch.cat([c[2] for c in contexts]))
-        self.state = self.memory.init
+        self.state = self.memory.init_state
 
     def _rows(self, idx: Tensor) -> Tensor:
         n = len(self.memory.mask) // len(self.weights)
@@ -143,7 +143,7 @@ class Stepper:
     def expand(self, k: int) -> None:
         "Each question `k` times; before the first step."
         self.memory = self.memory.expand(k)
-        self.state = self.memory.init
+        self.state = self.memory.init_state
 
     def reorder(self, idx: Tensor) -> None:
         "Row `i` goes on as row `idx[i]` was, of the same question."
@@ -593,7 +593,7 @@ def answer_logp(
     for rows in torch.tensor(sorted(range(len(answers)), key=lambda i: len(answers[i])), dtype=torch.long).split(64):  # of similar length
         tgt = pad_rows([[BOS, *answers[i], EOS] for i in rows.tolist()]).to(device)
         some = memory.select(of[rows].to(device))
-        logp = model.decode(tgt[:, :-1], some, some.init)[0].log_softmax(-1, dtype=torch.float32).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
+        logp = model.decode(tgt[:, :-1], some, some.init_state)[0].log_softmax(-1, dtype=torch.float32).gather(2, tgt[:, 1:].unsqueeze(-1))[..., 0]
         out[rows] = (logp * (tgt[:, 1:] != PAD)).sum(1).cpu()
     return out
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 from .data import (BOS, EOS, PAD, UNK, Batch, CategoryVocab, ChitchatError, Corpus, DataConfig, LengthBatchSampler,
-                           PairData, Tokenizer, VOCAB_SIZES, collate, input_error, load_corpus, progress, require)
+                           Seq2SeqDataset, Tokenizer, VOCAB_SIZES, collate, input_error, load_corpus, progress, require)
 from .models import PRESETS, ContractError, ModelConfig, Seq2Seq, build_model, check_seq2seq, cooccurrences, count_parameters, preset, set_embedding, set_output_bias, vectors_from_counts
 
 # %% ../nbs/02_train.ipynb #502c3b2c
@@ -341,7 +341,7 @@ class Team:
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
-    h, _ = model.hidden(batch.tgt_in, memory, memory.init)
+    h, _ = model.decode_hidden(batch.tgt_in, memory, memory.init_state)
     real = batch.tgt_out != PAD
     product = onednn_product if cfg.linear == "onednn" and cfg.precision == "fp32" else F.linear
     loss, nll = vocabulary_loss(h[real], model.embedding.weight, model.out_bias, batch.tgt_out[real], cfg.smoothing, product)
@@ -428,7 +428,7 @@ def shuffled_questions(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pa
 
 # %% ../nbs/02_train.ipynb #017499d2
 @torch.inference_mode()
-def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = None, max_tokens: int = 8000) -> float:
+def total_nll(model: Seq2Seq, data: Seq2SeqDataset, questions: np.ndarray | None = None, max_tokens: int = 8000) -> float:
     "Summed nats of all answers; `questions[i]` is the pair whose question pair `i` is asked with."
     device, lengths, total = next(model.parameters()).device, data.lengths, 0.0
     if questions is not None:
@@ -441,7 +441,7 @@ def total_nll(model: Seq2Seq, data: PairData, questions: np.ndarray | None = Non
 
 # %% ../nbs/02_train.ipynb #452140b6
 def figures_of(
-    data: PairData,
+    data: Seq2SeqDataset,
     nll: float,         # summed nats of all its answers
     gain: float = 0.0,  # by how much wrong questions make that worse
 ) -> dict:              # nll and question_gain in nats a token, bits_per_char of the answers, ppl, n_tokens
@@ -453,7 +453,7 @@ def figures_of(
 
 def evaluate(
     model: Seq2Seq,
-    data: PairData,                # held out
+    data: Seq2SeqDataset,                # held out
     max_pairs: int | None = None,  # a fixed random part of the data, for a quick look
 ) -> dict:                         # as `figures_of` gives them
     "Figures on held-out pairs; leaves the model's mode and torch's random state alone."
@@ -467,7 +467,7 @@ def evaluate(
     return figures_of(data, nll, gain)
 
 # %% ../nbs/02_train.ipynb #5362369b
-def _trigrams(data: PairData) -> Iterator[tuple[int, int, int]]:
+def _trigrams(data: Seq2SeqDataset) -> Iterator[tuple[int, int, int]]:
     for i in range(len(data)):
         ids = [BOS, BOS, *data[i][1].tolist(), EOS]
         yield from zip(ids, ids[1:], ids[2:])
@@ -476,7 +476,7 @@ def _trigrams(data: PairData) -> Iterator[tuple[int, int, int]]:
 class KneserNey:
     "Interpolated Kneser–Ney trigram over answers (Chen & Goodman 1999, §3); never sees a question."
 
-    def __init__(self, data: PairData, d: float = 0.8):
+    def __init__(self, data: Seq2SeqDataset, d: float = 0.8):
         three: Counter[tuple[int, ...]] = Counter(_trigrams(data))
         two: Counter[tuple[int, ...]] = Counter((v, w) for _, v, w in three)  # in how many contexts does it stand
         self.d, self.orders, self.words = d, [], Counter(w for _, w in two)
@@ -497,7 +497,7 @@ class KneserNey:
             return self.p(gram[1:])
         return (max(counts[gram] - self.d, 0) + self.d * kinds[gram[:-1]] * self.p(gram[1:])) / total[gram[:-1]]
 
-    def evaluate(self, data: PairData) -> dict:
+    def evaluate(self, data: Seq2SeqDataset) -> dict:
         "The same figures as `evaluate`."
         return figures_of(data, -sum(math.log(self.p(gram)) for gram in _trigrams(data)))
 
@@ -702,7 +702,7 @@ class Group:
     batch: int
 
 # %% ../nbs/02_train.ipynb #90b70f16
-def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
+def groups(data: Seq2SeqDataset, cfg: TrainConfig, run: Run, team: Team | None = None) -> Iterator[Group]:
     "`accum` micro-batches for each process (the last group of an epoch may be shorter), for ever, from where `run` stands."
     team, pairs, epoch, start = team or Team(), balanced_rows(data.cat, cfg.balance), run.epoch, run.batch
     lengths = data.lengths[pairs]
@@ -722,7 +722,7 @@ def groups(data: PairData, cfg: TrainConfig, run: Run, team: Team | None = None)
 EMPTY = Batch(torch.tensor([[BOS]]), torch.tensor([[BOS]]), torch.tensor([[PAD]]), torch.tensor([0]))  # for a process without a share in a short group
 
 # %% ../nbs/02_train.ipynb #c3f850a9
-def _fingerprint(data: PairData) -> str:
+def _fingerprint(data: Seq2SeqDataset) -> str:
     "Changes when the training data does."
     crc = 0
     for a in (data.src, data.src_off, data.tgt, data.tgt_off, data.cat):
@@ -730,14 +730,14 @@ def _fingerprint(data: PairData) -> str:
     return f"{len(data)}-{crc:08x}"
 
 # %% ../nbs/02_train.ipynb #44b72061
-def _settings(model: Seq2Seq, cfg: TrainConfig, data: PairData, team: Team) -> dict:
+def _settings(model: Seq2Seq, cfg: TrainConfig, data: Seq2SeqDataset, team: Team) -> dict:
     "What must be the same when a run goes on, by part; how long it takes and how it is watched may change."
     free = {"steps", "minutes", "evals", "eval_every", "patience", "save_every", "tensorboard", "compile", "precision", "linear", "accum"}
     return {"model": asdict(model.cfg), "training": {k: v for k, v in asdict(cfg).items() if k not in free} | {"micro-batches a step": cfg.accum * team.size},
             "data": {"fingerprint": _fingerprint(data)}}
 
 # %% ../nbs/02_train.ipynb #4e74a16b
-def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run, cfg: TrainConfig, history: list[dict], data: PairData,
+def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run, cfg: TrainConfig, history: list[dict], data: Seq2SeqDataset,
              scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> None:
     "Write `resume.pt` and `history.csv`; only the first process of a team writes."
     team = team or Team()
@@ -751,7 +751,7 @@ def save_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, run: Run,
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 # %% ../nbs/02_train.ipynb #11da3fe2
-def resume_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, cfg: TrainConfig, data: PairData,
+def resume_run(folder: Path, model: Seq2Seq, opt: torch.optim.Optimizer, cfg: TrainConfig, data: Seq2SeqDataset,
                scaler: torch.amp.GradScaler | None = None, team: Team | None = None) -> tuple[Run, list[dict], dict]:
     "Fill model, optimizer and scaler from `resume.pt`, or start anew if there is none: position, history, and the settings that were picked. `ChitchatError` if it is of another run."
     team = team or Team()
@@ -816,7 +816,7 @@ def noted_signals() -> Iterator[list[str]]:  # the names of the signals that cam
 class Training:
     "What belongs to one training: `fit` drives it."
 
-    def __init__(self, model: Seq2Seq, train: PairData, cfg: TrainConfig, out: Path | None, team: Team):
+    def __init__(self, model: Seq2Seq, train: Seq2SeqDataset, cfg: TrainConfig, out: Path | None, team: Team):
         self.model, self.train, self.out, self.team, self.opt = model, train, out, team, make_optimizer(model, cfg)
         device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(device.type)
@@ -855,8 +855,8 @@ class Training:
 # %% ../nbs/02_train.ipynb #2013b835
 def fit(
     model: Seq2Seq,
-    train: PairData,
-    valid: PairData,
+    train: Seq2SeqDataset,
+    valid: Seq2SeqDataset,
     cfg: TrainConfig,
     *,
     out: str | Path | None = None,          # folder for checkpoint and resume; None = keep nothing
@@ -889,7 +889,7 @@ def fit(
             watch.step(stats)
 
 # %% ../nbs/02_train.ipynb #a2387b4b
-def measure(t: Training, valid: PairData, corpus: Corpus | None) -> None:
+def measure(t: Training, valid: Seq2SeqDataset, corpus: Corpus | None) -> None:
     "Add a row to the history; the best weights go to the checkpoint."
     run, cfg = t.run, t.cfg
     figures = t.team.share(None if t.team.rank else evaluate(t.model, valid, cfg.eval_pairs))
@@ -1112,7 +1112,7 @@ def plot_history(
 # %% ../nbs/02_train.ipynb #753f0eca
 def find_lr(
     model: Seq2Seq,
-    train: PairData,
+    train: Seq2SeqDataset,
     cfg: TrainConfig,      # what it trains with, but for the rate
     low: float = 1e-5,
     high: float = 1.0,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from chitchat.data import VOCAB_SIZES, DataConfig, load_corpus
-from chitchat.models import FAMILIES, count_parameters, flops_per_token
+from chitchat.models import REGISTRY, count_parameters, flops_per_token
 from chitchat.train import KneserNey, TrainConfig, evaluate, fit, load_model, new_model, train_preset
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,7 +34,7 @@ def main():
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--preset", default="small")
-    p.add_argument("--archs", nargs="+", default=[a for a in FAMILIES if a != "gru"])
+    p.add_argument("--archs", nargs="+", default=[a for a in REGISTRY if a != "gru"])
     p.add_argument("--out", type=Path, required=True, help="folder for the checkpoints")
     a = p.parse_args()
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES[a.preset]))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from chitchat.data import DataConfig, load_corpus, sample_path
 from chitchat.decoding import NaiveBayes, Responder, answer_stats
-from chitchat.models import FAMILIES
+from chitchat.models import REGISTRY
 from chitchat.train import VOCAB_SIZES, TrainConfig, fit, new_model, train_preset
 
 PATH = Path(__file__).parent / "results" / "sample_families.csv"
@@ -28,7 +28,7 @@ def stems(text: str) -> set[str]:
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--minutes", type=float, default=2)
-    p.add_argument("--archs", nargs="+", default=[a for a in FAMILIES if a != "gru"])
+    p.add_argument("--archs", nargs="+", default=[a for a in REGISTRY if a != "gru"])
     a = p.parse_args()
     corpus = load_corpus(sample_path(), DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
     judge, held = NaiveBayes(list(corpus.train_df.answer), list(corpus.train_df.category)), corpus.valid_df.drop_duplicates(["question", "category"])
