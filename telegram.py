@@ -8,20 +8,21 @@ import argparse
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
-from pathlib import Path
 
-NO_LIBRARY = 'the library python-telegram-bot is not installed: pip install "python-telegram-bot[rate-limiter,webhooks]>=22"'
+NO_LIBRARY = ('the library python-telegram-bot is not installed: '
+              'pip install "python-telegram-bot[rate-limiter,webhooks]>=22"')
 
 
 def step_aside() -> None:
-    "Put the installed library where `import telegram` looks for what it has just imported."
-    here = Path(__file__).resolve().parent
-    path = [p for p in sys.path if Path(p or ".").resolve() != here]
-    spec = PathFinder.find_spec("telegram", path)
-    if spec is None or spec.origin is None or spec.loader is None:  # an origin of None: an empty folder of that name
-        raise ModuleNotFoundError(NO_LIBRARY, name="telegram")
-    sys.modules["telegram"] = module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["telegram"])
+    "Put the library where `import telegram` looks: the first `telegram` on the path that is a package."
+    for folder in sys.path:
+        spec = PathFinder.find_spec("telegram", [folder])
+        if spec and spec.loader and spec.origin and spec.submodule_search_locations:
+            # neither a script of that name, of this or of another checkout, nor an empty folder
+            sys.modules["telegram"] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules["telegram"])
+            return
+    raise ModuleNotFoundError(NO_LIBRARY, name="telegram")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,20 +32,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                "or from the file that TELEGRAM_TOKEN_FILE names.")
     add = parser.add_argument
     add("--checkpoint", metavar="FOLDER", help="folder written by chitchat_train")
-    add("--state", metavar="FILE", help="file for what chats have chosen (default: FOLDER.bot.json)")
+    add("--state", metavar="FILE", help="file for what chats have chosen (default: FOLDER.bot.sqlite)")
     add("--base_url", metavar="URL", help="a Bot API server of your own (default: Telegram's)")
-    add("--webhook", metavar="URL", help="public https address for Telegram to call (default: the bot asks for updates)")
+    add("--webhook", metavar="URL", help="public https address for Telegram to call (default: the bot asks)")
     add("--listen", metavar="HOST:PORT", help="where calls to that address arrive (default: 127.0.0.1:8443)")
     add("--admin", metavar="ID", type=int, help="Telegram id of the person who may ask for /stats")
-    add("--clean", choices=("groups", "always", "never"), help="where obscene answers are held back (default: groups)")
-    add("--rate", metavar="N", type=float, help="messages a second that Telegram takes, 0 = any number (default: 30)")
+    add("--clean", choices=("groups", "always", "never"),
+        help="where obscene answers are held back (default: groups)")
+    add("--rate", metavar="N", type=float,
+        help="messages a second that Telegram takes, 0 = any number (default: 30)")
     add("--log_texts", action="store_true", help="log questions and answers (default: neither)")
     add("--version", action="store_true", help="show the versions and stop")
     args = parser.parse_args(argv)
     if not (args.checkpoint or args.version):
         parser.error("--checkpoint FOLDER is needed")
     if args.checkpoint and args.state is None:
-        args.state = f"{args.checkpoint.rstrip('/')}.bot.json"
+        args.state = f"{args.checkpoint.rstrip('/')}.bot.sqlite"
     return args
 
 

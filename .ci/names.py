@@ -1,107 +1,139 @@
-"""Checks of the code as text. `python .ci/names.py` says what is wrong; `--write` brings README's table up to date.
+"""Checks of the code as text: `python .ci/names.py` prints what is wrong, `--write` renews README's table.
 
-- The modules import one another in the order of the notebooks: none knows a later one.
-- `import chitchat` is quick and takes none of the large libraries along.
-- No function has more than 40 lines.
-- README's table of names: each exists in `__all__`, and its text is the first line of its docstring.
+- A module imports only those before it in ORDER, also inside functions, and `import chitchat` is quick.
+- No line of a module, script or cell has more than 110 characters, no assignment unpacks more than three.
+- The package stays small enough to be held in the head.
+- Each name in README's table is public, and its text is the first sentence of its docstring.
 """
-import argparse
 import ast
+import json
 import re
 import subprocess
 import sys
 import time
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
-ORDER = ["data", "models", "train", "decoding", "bot"]
-LATER = {("train", "decoding")}  # within `_responder`, when a command runs: what is trained is also heard
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = ("files", "data", "corpus", "models", "fast", "checkpoints", "train", "contract", "decoding",
+         "retrieval", "commands", "serving", "bot")
 LARGE = ("torch", "numpy", "pandas", "matplotlib", "telegram", "tokenizers", "razdel")
+LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+MAX_WIDTH, MAX_UNPACKED = 110, 3                        # characters a line, values an assignment
+MAX_TOKENS, MAX_LINES, MAX_MODULE = 42_000, 4_800, 550  # of the package, of the package, lines of a module
 ROW = re.compile(r"^\| `chitchat\.(\w+)\.([\w.]+)` \| (.*) \|$", re.MULTILINE)
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def imports(tree: ast.AST) -> list[tuple[str, bool]]:
-    "Modules of chitchat that a module imports, and whether it does so at once."
-    at_once = {id(n) for n in ast.walk(tree)} - {id(n) for f in ast.walk(tree) if isinstance(f, (*FUNCTION, ast.If)) for n in ast.walk(f) if n is not f}
-    found = []
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def wrong_order(name: str, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            path = "chitchat" * bool(node.level) + "." * bool(node.level and node.module) + (node.module or "")
+            path = ".".join(["chitchat"] * bool(node.level) + [node.module] * bool(node.module))
             names = [f"{path}.{a.name}" for a in node.names] if path == "chitchat" else [path]
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         else:
             continue
-        found += [(n.split(".")[1], id(node) in at_once) for n in names if n.startswith("chitchat.")]
-    return found
+        others = {n.split(".")[1] for n in names if n.startswith("chitchat.")} & {*ORDER}
+        yield from (f"chitchat.{name}:{node.lineno} imports chitchat.{other}, which does not come before it"
+                    for other in others if ORDER.index(other) >= ORDER.index(name))
 
 
-def wrong_order(trees: dict[str, ast.Module]) -> list[str]:
-    out = []
-    for name, tree in trees.items():
-        for other, at_once in imports(tree):
-            later = ORDER.index(other) > ORDER.index(name)
-            if later and (at_once or (name, other) not in LATER):
-                out.append(f"chitchat.{name} imports chitchat.{other}, which comes after it")
-    return out
-
-
-def slow_import(root: Path, most: float = 0.3) -> list[str]:
+def slow_import(most: float = 0.3) -> Iterator[str]:
     code = f"import sys, chitchat; print(*[m for m in {LARGE} if m in sys.modules])"
-    times, loaded = [], ""
+    times = []
     for _ in range(5):
         t0 = time.perf_counter()
-        loaded = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip()
         times.append(time.perf_counter() - t0)
-    print(f"import chitchat: {min(times):.2f} s with the start of Python")
-    return [f"import chitchat imports {loaded} too"] * bool(loaded) + [f"import chitchat takes {min(times):.2f} s"] * (min(times) > most)
+    if loaded:
+        yield f"import chitchat imports {loaded} too"
+    if min(times) > most:
+        yield f"import chitchat takes {min(times):.2f} s"
 
 
-def long_functions(trees: dict[str, ast.Module], most: int = 40) -> list[str]:
-    return [f"chitchat.{name}.{n.name} has {n.end_lineno - n.lineno + 1} lines" for name, tree in trees.items()
-            for n in ast.walk(tree) if isinstance(n, FUNCTION) and n.end_lineno - n.lineno >= most]
+def pieces() -> Iterator[tuple[str, str, bool]]:
+    "Where it stands, text, and whether readers of the course meet it: modules and cells, then scripts."
+    for path in sorted((ROOT / "chitchat").glob("*.py")):
+        if path.name != "_modidx.py":
+            blank = lambda m: "\n" * m[0].count("\n")  # nbdev lays that list out
+            yield path.name, re.sub(r"(?ms)^__all__ = \[.*?\]", blank, read(path)), True
+    for path in sorted((ROOT / "nbs").glob("[!_]*.ipynb")):
+        for i, cell in enumerate(json.loads(read(path))["cells"]):
+            if cell["cell_type"] == "code":
+                text = re.sub(r"(?m)^[%!].*", "", "".join(cell["source"]))  # magics are no Python
+                yield f"{path.name} cell {i}", text, True
+    for path in [*ROOT.glob("*.py"), *ROOT.glob(".ci/*.py"), *ROOT.glob("nbs/_bench/*.py")]:
+        yield str(path.relative_to(ROOT)), read(path), False
 
 
-def first_line(tree: ast.Module, name: str) -> str | None:
-    "Of the docstring of a public name, or None."
-    public = next((ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"), [])
-    node, head, *rest = tree, *name.split(".")
-    if head not in public:
-        return None
+def too_dense(where: str, text: str, shown: bool) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > MAX_WIDTH:
+            yield f"{where}:{number} has {len(line)} characters"
+    for node in ast.walk(ast.parse(text)) if shown else ():
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            stored = [n for n in ast.walk(target) if isinstance(getattr(n, "ctx", None), ast.Store)]
+            n = sum(not isinstance(n, (ast.Tuple, ast.List, ast.Starred)) for n in stored)
+            if n > MAX_UNPACKED:
+                yield f"{where}:{node.lineno} unpacks {n} values"
+
+
+def too_large(modules: list[Path]) -> Iterator[str]:
+    tokens = lines = 0
+    for path in modules:
+        with tokenize.open(path) as f:
+            tokens += sum(t.type not in LAYOUT for t in tokenize.generate_tokens(f.readline))
+        n = read(path).count("\n")
+        lines += n
+        if n > MAX_MODULE:
+            yield f"{path.name} has {n} lines"
+    print(f"the package: {tokens:,} tokens, {lines:,} lines")
+    if tokens > MAX_TOKENS or lines > MAX_LINES:
+        yield f"the package is larger than {MAX_TOKENS:,} tokens or {MAX_LINES:,} lines"
+
+
+def first_sentence(tree: ast.Module, name: str) -> str:
+    "Of the docstring of a public name; empty if there is none."
+    assigned = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
+    public = ast.literal_eval(assigned["__all__"]) if "__all__" in assigned else ()
+    head, *rest = name.split(".")
+    node: ast.AST | None = tree if head in public else None
     for part in (head, *rest):
-        node = next((n for n in node.body if isinstance(n, (*FUNCTION, ast.ClassDef)) and n.name == part), None)
-        if node is None:
-            return None
-    return (ast.get_docstring(node) or "").split("\n")[0].replace("|", "\\|")
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        node = next((n for n in getattr(node, "body", ()) if isinstance(n, kinds) and n.name == part), None)
+    text = " ".join(((node and ast.get_docstring(node)) or "").split()).replace("|", "\\|")
+    return re.split(r"(?<=\.) (?=[A-Z`'(])", text)[0]
 
 
-def table(readme: str, trees: dict[str, ast.Module]) -> tuple[str, list[str]]:
-    "README with its texts renewed, and what was wrong with them."
-    wrong = [] if ROW.search(readme) else ["README has no table of names"]
+def renew_table(trees: dict[str, ast.Module], write: bool) -> list[str]:
+    wrong = []
 
     def renewed(m: re.Match) -> str:
-        text = first_line(trees[m[1]], m[2]) if m[1] in trees else None
+        text = first_sentence(trees[m[1]], m[2]) if m[1] in trees else ""
         if not text:
             wrong.append(f"README: chitchat.{m[1]}.{m[2]} is not a public name with a docstring")
-            return m[0]
-        if text != m[3]:
+        elif text != m[3] and not write:
             wrong.append(f"README: chitchat.{m[1]}.{m[2]} is said to be {m[3]!r}, and is {text!r}")
-        return f"| `chitchat.{m[1]}.{m[2]}` | {text} |"
-    return ROW.sub(renewed, readme), wrong
+        return f"| `chitchat.{m[1]}.{m[2]}` | {text or m[3]} |"
+    readme = ROOT / "README.md"
+    text, n = ROW.subn(renewed, read(readme))
+    if write:
+        readme.write_text(text, encoding="utf-8")
+    return wrong if n else ["README has no table of names"]
 
 
 def main() -> int:
-    p = argparse.ArgumentParser(description="Checks of the code as text.")
-    p.add_argument("--write", action="store_true", help="renew README's table")
-    p.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
-    a = p.parse_args()
-    trees = {name: ast.parse((a.root / "chitchat" / f"{name}.py").read_text(encoding="utf-8")) for name in ORDER}
-    readme = a.root / "README.md"
-    text, stale = table(readme.read_text(encoding="utf-8"), trees)
-    if a.write:
-        readme.write_text(text, encoding="utf-8")
-        stale = [s for s in stale if "is said to be" not in s]
-    wrong = wrong_order(trees) + slow_import(a.root) + long_functions(trees) + stale
+    modules = [p for p in sorted((ROOT / "chitchat").glob("*.py")) if p.name != "_modidx.py"]
+    trees = {p.stem: ast.parse(read(p)) for p in modules if p.stem != "__init__"}
+    wrong = [f"chitchat.{name} has no place in ORDER" for name in trees if name not in ORDER]
+    wrong += [w for name, tree in trees.items() if name in ORDER for w in wrong_order(name, tree)]
+    wrong += [*slow_import(), *(w for piece in pieces() for w in too_dense(*piece)), *too_large(modules)]
+    wrong += renew_table(trees, write="--write" in sys.argv)
     print("\n".join(wrong) or "nothing is wrong")
     return bool(wrong)
 

@@ -2,8 +2,10 @@
 
     python nbs/_bench/course_examples.py --checkpoint FOLDER --examples course_examples.tsv
 
-The examples are a file of question<TAB>answer. Writes results/course_examples.csv beside this file; 03_decoding shows it.
+The examples are a file of question<TAB>answer. Writes results/course_examples.csv beside this file;
+03_decoding shows it.
 """
+
 import argparse
 import time
 from dataclasses import asdict, replace
@@ -11,11 +13,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from chitchat.data import read_pairs
 from chitchat.decoding import DecodeConfig, Responder, answer_stats
+from chitchat.files import read_pairs
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = {"greedy": DecodeConfig(), "beam": DecodeConfig(method="beam"), "nucleus": DecodeConfig(method="nucleus", seed=0), "guided": DecodeConfig(guidance=2.0)}
+METHODS = {
+    "greedy": DecodeConfig(),
+    "beam": DecodeConfig(method="beam"),
+    "nucleus": DecodeConfig(method="nucleus", seed=0),
+    "guided": DecodeConfig(guidance_scale=2.0),
+    "rerank": DecodeConfig(method="rerank", temperature=0.7, min_p=0.05, seed=0),
+}
 
 
 def main():
@@ -25,13 +33,14 @@ def main():
     a = p.parse_args()
     responder, pairs = Responder.from_checkpoint(a.checkpoint), read_pairs(a.examples)
     table = pd.DataFrame({"question": pairs.question, "course": pairs.answer})
-    methods = METHODS | {"default": replace(responder.decode, seed=0)}  # what was chosen for this checkpoint
+    methods = METHODS | {"default": replace(responder.decode, seed=0)}  # `decoding.json` of this checkpoint
     for name, decoding in methods.items():
         table[name] = responder.answers(list(pairs.question), **asdict(decoding))
     about = dict(model=a.checkpoint.name, date=time.strftime("%Y-%m-%d"))
     RESULTS.mkdir(exist_ok=True)
     table.assign(**about).to_csv(RESULTS / "course_examples.csv", index=False)
-    print(pd.DataFrame({name: answer_stats(table[name], table.question) for name in ("course", *methods)}).T.round(3).to_string())
+    figures = {name: answer_stats(table[name], table.question) for name in ("course", *methods)}
+    print(pd.DataFrame(figures).T.round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Train each family for the same time on the same data and write what came out, beside a trigram that never sees the question.
+"""Train each family for the same time on the same data and write what came out, beside a trigram that never sees
+the question.
 
     python nbs/_bench/families.py --data data/train.txt --minutes 10 --out checkpoints/families
 
@@ -6,16 +7,51 @@ Writes results/families.csv and results/families_history.csv beside this file; 0
 A second call with other --archs adds to them.
 """
 import argparse
+import math
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from chitchat.data import VOCAB_SIZES, DataConfig, load_corpus
+from chitchat.checkpoints import load_model
+from chitchat.corpus import load_corpus
+from chitchat.data import BOS, EOS, DataConfig
+from chitchat.files import VOCAB_SIZES
 from chitchat.models import REGISTRY, count_parameters, flops_per_token
-from chitchat.train import KneserNey, TrainConfig, evaluate, fit, load_model, new_model, train_preset
+from chitchat.train import TrainConfig, evaluate, fit, metrics_from_sums, new_model, train_preset
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def trigrams(data):
+    for i in range(len(data)):
+        ids = [BOS, BOS, *data[i][1].tolist(), EOS]
+        yield from zip(ids, ids[1:], ids[2:])
+
+
+class KneserNey:
+    "Interpolated Kneser–Ney trigram, explained and checked in 02_train."
+
+    def __init__(self, grams, vocab_size: int, d: float = 0.8):
+        three = Counter(grams)
+        two = Counter((v, w) for _, v, w in three)  # each different word before counts once
+        self.d, self.V, self.orders = d, vocab_size, {}
+        for counts in (three, two, Counter((w,) for _, w in two)):
+            total, kinds = Counter(), Counter()
+            for gram, c in counts.items():
+                total[gram[:-1]] += c
+                kinds[gram[:-1]] += 1
+            self.orders[len(next(iter(counts)))] = counts, total, kinds
+
+    def p(self, gram: tuple) -> float:
+        "Probability of the last token after the others."
+        if not gram:
+            return 1 / self.V
+        (counts, total, kinds), past, lower = self.orders[len(gram)], gram[:-1], self.p(gram[1:])
+        if not total[past]:
+            return lower
+        return (max(counts[gram] - self.d, 0) + self.d * kinds[past] * lower) / total[past]
 
 
 def merge(name: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -40,19 +76,24 @@ def main():
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES[a.preset]))
     print(corpus.describe(), flush=True)
     t0 = time.perf_counter()
-    floor = KneserNey(corpus.train).evaluate(corpus.valid)
+    trigram = KneserNey(trigrams(corpus.train), len(corpus.tok))
+    floor = metrics_from_sums(corpus.valid, -sum(math.log(trigram.p(g)) for g in trigrams(corpus.valid)))
     about = dict(data=a.data.name, minutes=a.minutes, date=time.strftime("%Y-%m-%d"))
-    merge("families.csv", pd.DataFrame([dict(model="Kneser-Ney trigram", seconds=time.perf_counter() - t0, **floor, **about)]))
+    row = dict(model="Kneser-Ney trigram", seconds=time.perf_counter() - t0, **floor, **about)
+    merge("families.csv", pd.DataFrame([row]))
     for arch in a.archs:
         model = new_model(corpus, arch, a.preset)
-        show = lambda row: print(arch, f"{row['seconds']:.0f} s: perplexity {row['ppl']:.1f}, {row['bits_per_char']:.3f} bits per character, question gain {row['question_gain']:.3f}", flush=True)
-        history = fit(model, corpus.train, corpus.valid, TrainConfig(minutes=a.minutes, **train_preset(arch, a.preset)), out=a.out / arch, corpus=corpus, on_eval=show)
+        words = arch + " {seconds:.0f} s: {bits_per_char:.3f} bits per character, question gain {question_gain:.3f}"
+        cfg = TrainConfig(minutes=a.minutes, **train_preset(arch, a.preset))
+        history = fit(model, corpus.train, corpus.valid, cfg, out=a.out / arch, corpus=corpus,
+                      on_eval=lambda row: print(words.format(**row), flush=True))
         figures = evaluate(load_model(a.out / arch), corpus.valid)
         last = history.iloc[-1]
         merge("families_history.csv", history.assign(model=arch))
         table = merge("families.csv", pd.DataFrame([dict(
-            model=arch, parameters=count_parameters(model), mflops=flops_per_token(model) / 1e6, seconds=last.seconds, tokens=int(last.tokens),
-            tokens_per_second=last.tokens / last.seconds, **figures, **about)]))
+            model=arch, parameters=count_parameters(model), mflops=flops_per_token(model) / 1e6,
+            seconds=last.seconds, tokens=int(last.tokens), tokens_per_second=last.tokens / last.seconds,
+            **figures, **about)]))
     print(table.round(3).to_string(index=False))
 
 

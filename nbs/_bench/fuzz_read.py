@@ -1,9 +1,10 @@
-"""Throw damaged files at `read_pairs`. Nothing but a table or a `ChitchatError` may come back, every untouched row must be in the table,
-what was skipped must be counted, and neither time nor memory may grow with the damage.
+"""Throw damaged files at `read_pairs`. Nothing but a table or a `ChitchatError` may come back,
+every untouched row must be in the table, what was skipped must be counted,
+and neither time nor memory may grow with the damage.
 
 python nbs/_bench/fuzz_read.py --data FILE [--data FILE …] [--files 10000] [--seed 0]
 """
-import argparse, gzip, io, json, resource, sys, tempfile, time, zipfile
+import argparse, contextlib, gzip, io, json, sys, tempfile, time, zipfile
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chitchat.data import ChitchatError, raw_lines, read_pairs, sample_path
+with contextlib.suppress(ImportError):
+    import resource
+
+from chitchat.files import ChitchatError, raw_lines, read_pairs, sample_path
 
 
 def flipped(line, rng):
@@ -59,7 +63,9 @@ def zipped(*members):
 
 
 @lru_cache
-def bomb(what): return (gzip.compress if what[0] == "g" else lambda c: zipped(("train.txt", c)))((b"\n" if what[1] == "n" else b"a\tb\n" if what[1] == "r" else b"\0") * (30 << 20 if what[1] != "r" else 8 << 20))
+def bomb(what):
+    content = {"n": b"\n" * (30 << 20), "r": b"a\tb\n" * (8 << 20), "0": b"\0" * (30 << 20)}[what[1]]
+    return gzip.compress(content) if what[0] == "g" else zipped(("train.txt", content))
 
 
 def torn(content, rng):
@@ -71,14 +77,25 @@ def torn(content, rng):
 
 # name → (content → content, may all rows be expected: True, must be refused: False, either: None)
 FILES = {
-    "plain": (lambda c, rng: c, True), "BOM": (lambda c, rng: b"\xef\xbb\xbf" + c, True), "CRLF": (lambda c, rng: c.replace(b"\n", b"\r\n"), True),
-    "no last line break": (lambda c, rng: c.rstrip(b"\n"), True), "gzip": (lambda c, rng: gzip.compress(c), True), "zip": (lambda c, rng: zipped(("a.txt", c)), True),
-    "zip with a path": (lambda c, rng: zipped(("../../../evil\x1b[31m.txt", c)), True), "zip of macOS": (lambda c, rng: zipped(("a.txt", c), ("__MACOSX/._a.txt", b"x")), True),
-    "UTF-16": (lambda c, rng: c.decode("utf-8", "replace").encode("utf-16"), False), "two files in a zip": (lambda c, rng: zipped(("a", c), ("b", c)), False),
-    "zip in zip": (lambda c, rng: zipped(("a.zip", zipped(("a", c)))), False), "gzip in zip": (lambda c, rng: zipped(("a.gz", gzip.compress(c))), False),
-    "torn zip": (lambda c, rng: torn(zipped(("a.txt", c)), rng), None), "torn gzip": (lambda c, rng: torn(gzip.compress(c), rng), None),
-    "cut gzip": (lambda c, rng: gzip.compress(c)[:-int(rng.integers(1, 20))], False), "empty": (lambda c, rng: b"", False), "noise": (lambda c, rng: rng.bytes(3000), None),
-    "no break at all": (lambda c, rng: c.replace(b"\n", b" "), None), "CP1251": (lambda c, rng: c.decode("utf-8", "replace").encode("cp1251", "replace"), None),
+    "plain": (lambda c, rng: c, True),
+    "BOM": (lambda c, rng: b"\xef\xbb\xbf" + c, True),
+    "CRLF": (lambda c, rng: c.replace(b"\n", b"\r\n"), True),
+    "no last line break": (lambda c, rng: c.rstrip(b"\n"), True),
+    "gzip": (lambda c, rng: gzip.compress(c), True),
+    "zip": (lambda c, rng: zipped(("a.txt", c)), True),
+    "zip with a path": (lambda c, rng: zipped(("../../../evil\x1b[31m.txt", c)), True),
+    "zip of macOS": (lambda c, rng: zipped(("a.txt", c), ("__MACOSX/._a.txt", b"x")), True),
+    "UTF-16": (lambda c, rng: c.decode("utf-8", "replace").encode("utf-16"), False),
+    "two files in a zip": (lambda c, rng: zipped(("a", c), ("b", c)), False),
+    "zip in zip": (lambda c, rng: zipped(("a.zip", zipped(("a", c)))), False),
+    "gzip in zip": (lambda c, rng: zipped(("a.gz", gzip.compress(c))), False),
+    "torn zip": (lambda c, rng: torn(zipped(("a.txt", c)), rng), None),
+    "torn gzip": (lambda c, rng: torn(gzip.compress(c), rng), None),
+    "cut gzip": (lambda c, rng: gzip.compress(c)[:-int(rng.integers(1, 20))], False),
+    "empty": (lambda c, rng: b"", False),
+    "noise": (lambda c, rng: rng.bytes(3000), None),
+    "no break at all": (lambda c, rng: c.replace(b"\n", b" "), None),
+    "CP1251": (lambda c, rng: c.decode("utf-8", "replace").encode("cp1251", "replace"), None),
 }
 BOMBS = ["gn", "gr", "g0", "zn", "zr", "z0"]
 
@@ -102,7 +119,8 @@ def one_file(good, kind, name, rng, folder):
     lines = [good[i] for i in rng.integers(0, len(good), rng.integers(1, 40))]
     keep = rng.random(len(lines)) > rng.choice([0, .1, .5])
     damage = LINES[kind] + [endless] * (rng.random() < .02)
-    content = b"".join((line if k else damage[rng.integers(len(damage))](line, rng)) + b"\n" for line, k in zip(lines, keep))
+    content = b"".join((line if k else damage[rng.integers(len(damage))](line, rng)) + b"\n"
+                       for line, k in zip(lines, keep))
     want = [p for line, k in zip(lines, keep) if k for p in expected(line, kind)]
     pack, readable = (lambda c, r: bomb(name), False) if name in BOMBS else FILES[name]
     path = folder / "file.txt"
@@ -117,8 +135,9 @@ def one_file(good, kind, name, rng, folder):
     assert readable is not False, f"{name} was accepted"
     if readable:
         got, report = iter(zip(df.question, df.answer)), df.attrs["read"]
-        assert all(w in got for w in want), f"{name}: a good row is lost"   # `in` on an iterator: in this order
-        assert report.lines <= len(lines) + 1 and report.broken <= len(lines) - keep.sum() and report.pairs == len(df), report
+        assert all(w in got for w in want), f"{name}: a good row is lost"  # `in` on an iterator: in order
+        assert report.lines <= len(lines) + 1 and report.broken <= len(lines) - keep.sum(), report
+        assert report.pairs == len(df), report
         assert report.broken == sum(report.reasons.values())
     return False, len(df), time.perf_counter() - start
 
@@ -141,7 +160,8 @@ def fuzz(
             rng = np.random.default_rng([seed, i])
             name = names[i % len(names)] if n >= len(names) else names[rng.integers(len(names))]
             try:
-                rows.append((name if name not in BOMBS else "bomb", *one_file(*good[rng.integers(len(good))], name, rng, Path(folder))))
+                found = one_file(*good[rng.integers(len(good))], name, rng, Path(folder))
+                rows.append((name if name not in BOMBS else "bomb", *found))
             except Exception:
                 print(f"file {i} of seed {seed} ({name})", file=sys.stderr)
                 raise
@@ -156,10 +176,11 @@ if __name__ == "__main__":
     p.add_argument("--files", type=int, default=10_000)
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
-    start = time.perf_counter()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if "resource" in globals() else 0
+    start, before = time.perf_counter(), peak()
     table = fuzz(a.data or [sample_path()], a.files, a.seed)
     print(table.to_string(float_format="{:.3f} s".format))
-    print(f"{table.files.sum():,} files in {time.perf_counter() - start:.0f} s, {table['rows'].sum():,} rows read; "
-          f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, of which {before / 1024:.0f} MB before the first")
+    seconds = time.perf_counter() - start
+    print(f"{table.files.sum():,} files in {seconds:.0f} s, {table['rows'].sum():,} rows read; "
+          f"peak memory {peak():.0f} MB, of which {before:.0f} MB before the first")
     table.to_csv(Path(__file__).parent / "results" / "fuzz_read.csv")

@@ -27,9 +27,10 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from chitchat.data import BOS, EOS, PAD, Batch, DataConfig, collate, load_corpus
+from chitchat.corpus import load_corpus
+from chitchat.data import BOS, EOS, PAD, Batch, DataConfig, collate
 from chitchat.models import build_model, preset
-from chitchat.train import TrainConfig, keep_memory, make_optimizer, pick_linear, prepare, train_step
+from chitchat.train import TrainConfig, make_optimizer, train_step
 
 RESULTS = Path(__file__).parent / "results"
 V, D, FF, LAYERS, HEADS, DROP = 8000, 256, 1024, 3, 4, 0.1
@@ -41,7 +42,8 @@ class Peer:
     def __init__(self):
         torch.manual_seed(0)
         self.model = self.build().train()
-        self.opt = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        self.opt = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01,
+                                     fused=True)
 
     def loss(self, b: Batch):
         return F.cross_entropy(self.logits(b).flatten(0, 1).float(), b.tgt_out.flatten(), ignore_index=PAD)
@@ -58,9 +60,8 @@ class Ours(Peer):
 
     def __init__(self, family: str, **sizes):
         torch.manual_seed(0)
-        keep_memory()
-        self.cfg = TrainConfig(steps=1000, precision="fp32", bow=0.0, linear=pick_linear(torch.device("cpu")))
-        self.model = prepare(build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes)), self.cfg.linear).train()
+        self.cfg = TrainConfig(steps=1000, precision="fp32", bow_weight=0.0)
+        self.model = build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes)).train()
         self.opt = make_optimizer(self.model, self.cfg)
 
     def step(self, b: Batch) -> None:
@@ -73,13 +74,17 @@ class Marian(Peer):
     def build(self):
         from transformers import MarianConfig, MarianMTModel
         return MarianMTModel(MarianConfig(
-            vocab_size=V, decoder_vocab_size=V, d_model=D, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=HEADS, decoder_attention_heads=HEADS,
-            encoder_ffn_dim=FF, decoder_ffn_dim=FF, max_position_embeddings=64, activation_function="relu", dropout=DROP, scale_embedding=True,
-            share_encoder_decoder_embeddings=True, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
+            vocab_size=V, decoder_vocab_size=V, d_model=D, encoder_layers=LAYERS, decoder_layers=LAYERS,
+            encoder_attention_heads=HEADS, decoder_attention_heads=HEADS,
+            encoder_ffn_dim=FF, decoder_ffn_dim=FF, max_position_embeddings=64, activation_function="relu",
+            dropout=DROP, scale_embedding=True,
+            share_encoder_decoder_embeddings=True, tie_word_embeddings=True, pad_token_id=PAD,
+            bos_token_id=BOS, eos_token_id=EOS,
             decoder_start_token_id=BOS, forced_eos_token_id=None))
 
     def logits(self, b):
-        return self.model(input_ids=b.src, attention_mask=(b.src != PAD).long(), decoder_input_ids=b.tgt_in).logits
+        return self.model(input_ids=b.src, attention_mask=(b.src != PAD).long(),
+                          decoder_input_ids=b.tgt_in).logits
 
 
 class TorchTransformer(Peer):
@@ -87,7 +92,8 @@ class TorchTransformer(Peer):
 
     def build(self):
         net = nn.Module()
-        net.emb, net.tr = nn.Embedding(V, D, PAD), nn.Transformer(D, HEADS, LAYERS, LAYERS, FF, DROP, batch_first=True, norm_first=True)
+        net.emb, net.tr = nn.Embedding(V, D, PAD), nn.Transformer(D, HEADS, LAYERS, LAYERS, FF, DROP,
+                                                                  batch_first=True, norm_first=True)
         nn.init.normal_(net.emb.weight, std=D**-0.5)
         angle = torch.arange(64)[:, None] / 10000 ** (torch.arange(0, D, 2) / D)
         self.positions, self.drop = torch.stack([angle.sin(), angle.cos()], -1).flatten(1), nn.Dropout(DROP)
@@ -99,7 +105,8 @@ class TorchTransformer(Peer):
     def logits(self, b):
         hidden = torch.zeros(b.src.shape).masked_fill(b.src == PAD, -torch.inf)
         causal = nn.Transformer.generate_square_subsequent_mask(b.tgt_in.shape[1])
-        h = self.model.tr(self.embed(b.src), self.embed(b.tgt_in), tgt_mask=causal, src_key_padding_mask=hidden, memory_key_padding_mask=hidden, tgt_is_causal=True)
+        h = self.model.tr(self.embed(b.src), self.embed(b.tgt_in), tgt_mask=causal,
+                          src_key_padding_mask=hidden, memory_key_padding_mask=hidden, tgt_is_causal=True)
         return h @ self.model.emb.weight.T
 
 
@@ -108,7 +115,9 @@ class XTransformers(Peer):
 
     def build(self):
         from x_transformers import XTransformer
-        kw = {f"{p}_{k}": v for p in ("enc", "dec") for k, v in dict(num_tokens=V, depth=LAYERS, heads=HEADS, max_seq_len=64, attn_dropout=DROP, ff_dropout=DROP, emb_dropout=DROP, attn_flash=True).items()}
+        kw = {f"{p}_{k}": v for p in ("enc", "dec") for k,
+              v in dict(num_tokens=V, depth=LAYERS, heads=HEADS, max_seq_len=64, attn_dropout=DROP,
+                        ff_dropout=DROP, emb_dropout=DROP, attn_flash=True).items()}
         model = XTransformer(dim=D, tie_token_emb=True, pad_value=PAD, ignore_index=-100, **kw)
         model.decoder.net.to_logits.weight = model.decoder.net.token_emb.emb.weight
         return model
@@ -127,7 +136,8 @@ class LuongLSTM(Peer):
 
     def build(self):
         net, E, H = nn.Module(), self.width, 512
-        net.emb, net.concat, net.bias, net.drop = nn.Embedding(V, E, PAD), nn.Linear(2 * H, E), nn.Parameter(torch.zeros(V)), nn.Dropout(DROP)
+        net.emb, net.concat, net.bias, net.drop = nn.Embedding(V, E, PAD), nn.Linear(2 * H,
+            E), nn.Parameter(torch.zeros(V)), nn.Dropout(DROP)
         net.enc, net.dec = (nn.LSTM(E, H, 2, dropout=DROP, batch_first=True) for _ in range(2))
         nn.init.normal_(net.emb.weight, std=E**-0.5)
         return net
@@ -155,7 +165,8 @@ class FairseqConv(Peer):
         from fairseq.models.fconv import FConvDecoder, FConvEncoder, FConvModel
         layers = [(D, 3)] * 6
         enc = FConvEncoder(_Dictionary(), embed_dim=D, convolutions=layers, dropout=DROP, max_positions=128)
-        dec = FConvDecoder(_Dictionary(), embed_dim=D, convolutions=layers, out_embed_dim=D, attention=True, dropout=DROP, max_positions=128, share_embed=True)
+        dec = FConvDecoder(_Dictionary(), embed_dim=D, convolutions=layers, out_embed_dim=D, attention=True,
+                           dropout=DROP, max_positions=128, share_embed=True)
         enc.num_attention_layers = sum(layer is not None for layer in dec.attention)
         return FConvModel(enc, dec)
 
@@ -169,8 +180,10 @@ class FairseqTransformer(Peer):
     def build(self):
         from argparse import Namespace
         from fairseq.models.transformer import TransformerModel, base_architecture
-        a = Namespace(encoder_embed_dim=D, encoder_ffn_embed_dim=FF, encoder_layers=LAYERS, encoder_attention_heads=HEADS, decoder_embed_dim=D, decoder_ffn_embed_dim=FF,
-                      decoder_layers=LAYERS, decoder_attention_heads=HEADS, dropout=DROP, share_all_embeddings=True, max_source_positions=128, max_target_positions=128)
+        a = Namespace(encoder_embed_dim=D, encoder_ffn_embed_dim=FF, encoder_layers=LAYERS,
+                      encoder_attention_heads=HEADS, decoder_embed_dim=D, decoder_ffn_embed_dim=FF,
+                      decoder_layers=LAYERS, decoder_attention_heads=HEADS, dropout=DROP,
+                      share_all_embeddings=True, max_source_positions=128, max_target_positions=128)
         base_architecture(a)
         words = _Dictionary()  # one for both, as for a shared embedding
         task = Namespace(source_dictionary=words, target_dictionary=words)
@@ -196,19 +209,22 @@ def import_fairseq(folder: str) -> None:
             setattr(np, name, t)
     dataclasses.dataclass = dataclass
     try:
-        import fairseq.models.fconv, fairseq.models.transformer  # noqa: F401  # here, while the patch is in force
+        import fairseq.models.fconv, fairseq.models.transformer  # noqa: F401  # while the patch is in force
     finally:
         dataclasses.dataclass = real
 
 
 JOBS = {
     "chitchat transformer": lambda: Ours("transformer", d_model=D, n_layers=LAYERS, n_heads=HEADS),
-    "Marian (transformers)": Marian, "fairseq transformer": FairseqTransformer, "torch.nn.Transformer": TorchTransformer, "x-transformers": XTransformers,
+    "Marian (transformers)": Marian, "fairseq transformer": FairseqTransformer,
+    "torch.nn.Transformer": TorchTransformer, "x-transformers": XTransformers,
     "chitchat cnn": lambda: Ours("cnn", d_model=D, n_layers=6), "fairseq fconv": FairseqConv,
-    "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2), "Luong LSTM, fused": lambda: LuongLSTM(256),
+    "chitchat lstm": lambda: Ours("lstm", d_model=512, n_layers=2),
+    "Luong LSTM, fused": lambda: LuongLSTM(256),
     "Luong LSTM, fused, embeddings of 512": lambda: LuongLSTM(512),
 }
-FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or (f == "cnn" and "fconv" in name)), "transformer") for name in JOBS}
+FAMILY = {name: next((f for f in ("cnn", "lstm") if f in name.lower() or (f == "cnn" and "fconv" in name)),
+                     "transformer") for name in JOBS}
 
 
 def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
@@ -237,7 +253,8 @@ class Worker:
     "The other end of `work`."
 
     def __init__(self, name: str, file: str, fairseq: str | None):
-        args = [sys.executable, __file__, "--work", name, "--data", file] + (["--fairseq", fairseq] if fairseq else [])
+        args = [sys.executable, __file__, "--work", name, "--data",
+                file] + (["--fairseq", fairseq] if fairseq else [])
         self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self.process.stdout.readline()
         self.parameters = int(answer) if answer.strip().isdigit() else None
@@ -251,6 +268,8 @@ def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairse
     "The models of one family, a step each in turn: a row a model."
     live = {name: Worker(name, file, fairseq) for name in names}
     live = {name: w for name, w in live.items() if w.parameters or print(f"{name} is left out")}
+    if not live:
+        return []
     rates: dict[str, list[float]] = {name: [] for name in live}
     for i, b in enumerate(batches):
         for name, worker in live.items():  # everyone sees batch i before anyone sees batch i + 1
@@ -261,8 +280,10 @@ def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairse
     ours = np.array(next(iter(rates.values())))
     for worker in live.values():
         worker.process.kill()
-    return [dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6, tokens_per_second=np.median(rates[name]),
-                 chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]), threads=THREADS, date=time.strftime("%Y-%m-%d"))
+    return [dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6,
+                 tokens_per_second=np.median(rates[name]),
+                 chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]),
+                 threads=THREADS, date=time.strftime("%Y-%m-%d"))
             for name, worker in live.items()]
 
 
@@ -271,7 +292,7 @@ def main():
     p.add_argument("--data", required=True)
     p.add_argument("--rounds", type=int, default=12)
     p.add_argument("--warm", type=int, default=1)
-    p.add_argument("--jobs", nargs="+", default=list(JOBS), help=", ".join(JOBS))
+    p.add_argument("--jobs", nargs="+", default=list(JOBS), choices=JOBS, help="those to compare")
     p.add_argument("--fairseq", help="folder with its source")
     p.add_argument("--work", help=argparse.SUPPRESS)
     a = p.parse_args()
@@ -281,8 +302,9 @@ def main():
         batches, file = make_batches(a.data, a.rounds + a.warm), f"{tmp}/batches.pt"
         torch.save([(b.src, b.tgt_in, b.tgt_out, b.cat) for b in batches], file)
         rows: list[dict] = []
-        for family in dict.fromkeys(FAMILY.values()):  # all at once would not fit into memory everywhere
-            rows += compare([name for name in a.jobs if FAMILY[name] == family], batches, a.warm, file, a.fairseq)
+        for family in dict.fromkeys(FAMILY[name] for name in a.jobs):  # all at once may not fit into memory
+            names = [name for name in a.jobs if FAMILY[name] == family]
+            rows += compare(names, batches, a.warm, file, a.fairseq)
     table = pd.DataFrame(rows)
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "training_speed.csv", index=False)
