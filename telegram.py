@@ -9,9 +9,6 @@ import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 
-NO_LIBRARY = ('the library python-telegram-bot is not installed: '
-              'pip install "python-telegram-bot[rate-limiter,webhooks]>=22"')
-
 
 def step_aside() -> None:
     "Put the library where `import telegram` looks: the first `telegram` on the path that is a package."
@@ -22,7 +19,8 @@ def step_aside() -> None:
             sys.modules["telegram"] = module_from_spec(spec)
             spec.loader.exec_module(sys.modules["telegram"])
             return
-    raise ModuleNotFoundError(NO_LIBRARY, name="telegram")
+    raise ModuleNotFoundError("the library python-telegram-bot is not installed: "
+                              'pip install "python-telegram-bot[rate-limiter,webhooks]>=22"', name="telegram")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -51,12 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def show_versions() -> None:
-    import chitchat
-    import telegram
-    print(f"chitchat {chitchat.__version__}, python-telegram-bot {telegram.__version__}")
-
-
 def fail(message: object) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
@@ -66,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)  # before the imports that take seconds: --help answers at once
     try:
         if args.version:
-            show_versions()
+            import chitchat
+            import telegram
+            print(f"chitchat {chitchat.__version__}, python-telegram-bot {telegram.__version__}")
             return 0
         from chitchat.bot import BotConfig, ChitchatError, run
     except ModuleNotFoundError as error:

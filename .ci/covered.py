@@ -1,7 +1,7 @@
 """Test a notebook as `nbdev_test` does, with its exported cells compiled as if they stood in their module.
 
-`nbdev_test` runs an exported cell in the notebook, not in the module that was made of it, which coverage does not see.
-`coverage run .ci/covered.py NOTEBOOK` counts a line if it ran in its cell, or in the module that others import.
+`nbdev_test` runs an exported cell in the notebook, not in the module made of it, so coverage does not see it.
+`coverage run .ci/covered.py NOTEBOOK` counts a line if it ran in its cell or in the module.
 """
 import ast
 import re

@@ -22,10 +22,10 @@ from .data import (CORPUS_FILTERS, ROW_FILTERS, CategoryVocab, DataConfig, Filte
 from .files import (ReadReport, cache_path, input_error, lock, make_folder, progress, raw_lines,
                             read_blocks, write_atomic)
 
-# %% ../nbs/a2_corpus.ipynb #0f8d844e
+# %% ../nbs/a2_corpus.ipynb #93798f82
 @dataclass
 class TextDataset:
-    "Cleaned pairs, read from disk when asked for: `texts[i]`, `texts[a:b]`, `texts.frame()` are DataFrames."
+    "Cleaned pairs, read from disk when asked for: `texts[a:b]` is a table, `texts[:]` may be a large one."
     file: BinaryIO    # UTF-8 bytes of question, answer, category, question, …
     off: np.ndarray   # where each of them begins, and the last one ends
     rows: np.ndarray  # (N,) pairs of this split
@@ -34,8 +34,7 @@ class TextDataset:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def frame(self, rows: slice = slice(None)) -> pd.DataFrame:
-        "A table of some rows, or of all; that may be large."
+    def __getitem__(self, rows: slice) -> pd.DataFrame:
         texts = np.asarray(np.memmap(self.file, np.uint8, "r"))  # for this call: then its pages go
 
         def column(k: int) -> list[str]:
@@ -46,12 +45,6 @@ class TextDataset:
         df = pd.DataFrame({"question": column(0), "answer": column(1), "category": column(2)}, dtype="str")
         df.attrs = self.attrs
         return df
-
-    def __getitem__(self, i: int | slice) -> pd.DataFrame:
-        if isinstance(i, slice):
-            return self.frame(i)
-        i = range(len(self))[i]
-        return self.frame(slice(i, i + 1))
 
 # %% ../nbs/a2_corpus.ipynb #310c8126
 CHUNK_ROWS = 50_000  # rows that are encoded at a time
@@ -144,14 +137,14 @@ def _prepare(path: Path, folder: Path, cfg: DataConfig, max_rows: int | None, to
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 
-# %% ../nbs/a2_corpus.ipynb #f186086d
-CORPUS_VERSION = 1  # raise it when the same file and settings shall give something else
+# %% ../nbs/a2_corpus.ipynb #df74cfe7
+CORPUS_VERSION = 2  # raise it when the same file and settings shall give something else
 
 
 @dataclass
 class Corpus:
     "A file made ready for training."
-    train_texts: TextDataset  # `train_texts[i]`, or `train_df` for all of them at once
+    train_texts: TextDataset  # `train_texts[a:b]`, or `train_df` for all of them at once
     valid_df: pd.DataFrame
     tok: Tokenizer
     cats: CategoryVocab
@@ -162,7 +155,7 @@ class Corpus:
     @cached_property
     def train_df(self) -> pd.DataFrame:
         "The training pairs as one table: about 500 bytes a pair."
-        return self.train_texts.frame()
+        return self.train_texts[:]
 
     def describe(self) -> str:
         "What was read, dropped and held out, in a few lines."
@@ -198,7 +191,7 @@ def _open(folder: Path, cfg: DataConfig) -> Corpus:
     train, valid = (Seq2SeqDataset(*_load(folder, *(f"{split}.{f.name}" for f in fields(Seq2SeqDataset))))
                     for split in ("train", "valid"))
     tok, cats = Tokenizer.load(folder / "tokenizer.json"), CategoryVocab(meta["categories"])
-    return Corpus(train_texts, valid_texts.frame(), tok, cats, train, valid, cfg)
+    return Corpus(train_texts, valid_texts[:], tok, cats, train, valid, cfg)
 
 
 def load_corpus(

@@ -5,43 +5,40 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'PackedLinear', 'Int8Linear', 'FastLSTM', 'FastDecoderLayer', 'optimize_for_inference']
 
-# %% ../nbs/a5_fast.ipynb #a02e9d4f
+# %% ../nbs/a5_fast.ipynb #f5c863bd
 import copy, warnings
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
 from .data import BOS
 from .files import ChitchatError
-from .models import DecoderLayer, Seq2Seq
+from .models import KV, DecoderLayer, Maps, Seq2Seq
 
-# %% ../nbs/a5_fast.ipynb #0ec1e756
+# %% ../nbs/a5_fast.ipynb #ebd6d2df
 class PackedLinear(nn.Module):
     "`nn.Linear` with its weight packed for oneDNN."
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 64)
-        self.bias = None if bias is None else bias.detach().clone()
+        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, 64), bias
 
     def forward(self, x: Tensor) -> Tensor:  # (…, D) → (…, D_out)
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
-# %% ../nbs/a5_fast.ipynb #81b614e6
+# %% ../nbs/a5_fast.ipynb #12f191a4
 class Int8Linear(nn.Module):
     "`PackedLinear` with weights of eight bits: `weight ≈ scale · q`, a scale for each row of `weight`."
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
-        w = weight.detach()
-        scale = (w.abs().amax(1) / 127).clamp(min=1e-8)
+        scale = (weight.abs().amax(1) / 127).clamp(min=1e-8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that this kind of tensor will be replaced some day
             zeros = torch.zeros(len(scale), dtype=torch.long)
-            q = torch.quantize_per_channel(w, scale, zeros, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(q, None if bias is None else bias.detach())
+            q = torch.quantize_per_channel(weight, scale, zeros, 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(q, bias)
 
     def forward(self, x: Tensor) -> Tensor:  # (…, D) → (…, D_out)
         return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=True)
@@ -49,7 +46,7 @@ class Int8Linear(nn.Module):
 
 PRECISIONS: dict[str, type[nn.Module]] = {"fp32": PackedLinear, "int8": Int8Linear}
 
-# %% ../nbs/a5_fast.ipynb #6ec75d22
+# %% ../nbs/a5_fast.ipynb #72dc2556
 class FastLSTM(nn.Module):
     "A one-layer `nn.LSTM` (batch first), one matrix product a token."
 
@@ -63,16 +60,16 @@ class FastLSTM(nn.Module):
         "x (N, T, D) and state (h, c), (1, N, D) each: outputs (N, T, D) and the next state."
         (h, c), out = (s[0] for s in state), []
         for x_t in x.unbind(1):
-            gates = self.gates(torch.cat([x_t, h], -1))
-            (i, f, _, o), g = gates.sigmoid().chunk(4, -1), gates.chunk(4, -1)[2].tanh()
-            c = f * c + i * g
+            gates = self.gates(torch.cat([x_t, h], -1)).chunk(4, -1)
+            i, f, o = (gates[n].sigmoid() for n in (0, 1, 3))
+            c = f * c + i * gates[2].tanh()
             h = o * c.tanh()
             out.append(h)
         return torch.stack(out, 1), (h.unsqueeze(0), c.unsqueeze(0))
 
-# %% ../nbs/a5_fast.ipynb #81ffeaa4
+# %% ../nbs/a5_fast.ipynb #a321fc2a
 class FastDecoderLayer(nn.Module):
-    "`DecoderLayer` with fewer operations a token."
+    "`DecoderLayer` with one product for queries, keys and values."
 
     def __init__(self, layer: DecoderLayer, linear: type[nn.Module]):
         super().__init__()
@@ -80,19 +77,15 @@ class FastDecoderLayer(nn.Module):
         self.qkv = linear(torch.cat([layer.own.q.weight, layer.own.kv.weight]), None)
         layer.own.q = layer.own.kv = nn.Identity()  # type: ignore[assignment]
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor], question: tuple[Tensor, Tensor],
-                causal: Tensor | None, visible: Tensor, attn_out: list | None = None,
-                ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        "As `DecoderLayer`; only that no attention weights are collected."
-        layer = self.layer
-        heads = self.qkv(layer.norm1(x)).unflatten(-1, (3, layer.own.n_heads, -1))
-        heads = heads.transpose(1, 3)  # (N, H, 3, T, D/H)
-        q, k = F.rms_norm(heads[:, :, :2], heads.shape[-1:], eps=1e-6).unbind(2)
-        past = torch.cat([past[0], k], 2), torch.cat([past[1], heads[:, :, 2]], 2)
-        y = F.scaled_dot_product_attention(q, *past, attn_mask=causal)
-        x = x + layer.own.out(y.transpose(1, 2).flatten(2))
-        x = x + self.cross(layer.norm2(x), *question, visible)
-        return x + layer.ff(layer.norm3(x)), past
+    def forward(self, x: Tensor, past: KV, question: KV, causal: Tensor | None, visible: Tensor,
+                attn_out: Maps = None) -> tuple[Tensor, KV]:
+        "As `DecoderLayer`."
+        layer, D = self.layer, x.shape[-1]
+        qkv = self.qkv(layer.norm1(x))
+        keys, values = (torch.cat(pair, 2) for pair in zip(past, layer.own.project(qkv[..., D:])))
+        x = x + layer.own(qkv[..., :D], keys, values, causal)
+        x = x + self.cross(layer.norm2(x), *question, visible, attn_out)
+        return x + layer.ff(layer.norm3(x)), (keys, values)
 
 # %% ../nbs/a5_fast.ipynb #da37329f
 def _fast_layer(m: nn.Module, linear: type[nn.Module]) -> nn.Module:

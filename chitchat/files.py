@@ -6,12 +6,10 @@
 __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_COMPRESSION_RATIO', 'MIN_UNPACKED', 'Row', 'CHUNK_BYTES', 'ChitchatError',
            'input_error', 'check_field', 'check_fields', 'sample_path', 'data_path', 'data_size', 'cache_path',
            'make_folder', 'write_atomic', 'lock', 'tolerant_streams', 'progress', 'open_raw', 'raw_lines', 'parse_line',
-           'ReadReport', 'check_share', 'guess_format', 'line_blocks', 'parse_lines', 'pairs_frame', 'read_blocks',
-           'read_pairs']
+           'ReadReport', 'check_share', 'guess_format', 'line_blocks', 'parse_lines', 'read_blocks', 'read_pairs']
 
-# %% ../nbs/a1_files.ipynb #f7796309
+# %% ../nbs/a1_files.ipynb #b9b50f09
 import contextlib, gzip, inspect, io, json, math, numbers, os, sys, tempfile, types, typing, zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import islice
@@ -32,7 +30,7 @@ def input_error(path: str | Path, problem: str, remedy: str, line: int | None = 
     "The one message that a person gets about bad input; `line` counts from 1."
     return ChitchatError(f"{path}{f', line {line}' if line else ''}: {problem}. {remedy}")
 
-# %% ../nbs/a1_files.ipynb #b9487ee9
+# %% ../nbs/a1_files.ipynb #df05446e
 def check_field(cfg: Any, name: str, ok: object, remedy: str) -> None:
     "`ChitchatError` that names the field, its value and the remedy, unless `ok`."
     if not ok:
@@ -43,7 +41,7 @@ def check_field(cfg: Any, name: str, ok: object, remedy: str) -> None:
 def _fits(value: Any, kind: Any) -> bool:
     "Is the value of the annotated type, and finite?"
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
+    if origin is types.UnionType:
         return any(_fits(value, k) for k in args)
     if origin is tuple:  # tuple[int, ...]
         return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
@@ -278,7 +276,7 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #612ef60d
+# %% ../nbs/a1_files.ipynb #9910e6ac
 @dataclass
 class ReadReport:
     "What reading found; kept in `df.attrs['read']`."
@@ -288,14 +286,7 @@ class ReadReport:
     unanswered: int = 0  # questions without any response
     broken: int = 0      # lines that could not be used, or not wholly
     reasons: dict[str, int] = field(default_factory=dict)  # reason → lines
-    examples: list[tuple[int, str]] = field(default_factory=list)  # the first few: (line number, reason)
-
-    def add(self, other: "ReadReport") -> None:
-        "Count another part of the same file in."
-        for name in ("lines", "pairs", "unanswered", "broken"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.reasons = dict(Counter(self.reasons) + Counter(other.reasons))
-        self.examples = (self.examples + other.examples)[:5]
+    examples: list[tuple[int, str]] = field(default_factory=list)  # the first five: (line number, reason)
 
     def __str__(self) -> str:
         return (f"{self.lines:,} lines: {self.pairs:,} pairs, {self.unanswered:,} questions without answer, "
@@ -312,7 +303,7 @@ def check_share(report: ReadReport, max_broken: float) -> None:
         share = f"{report.broken} of {report.lines} lines are broken"
         raise input_error(report.path, f"{why} ({share})", remedy, line)
 
-# %% ../nbs/a1_files.ipynb #e63ab131
+# %% ../nbs/a1_files.ipynb #5c905fc5
 CHUNK_BYTES = 1 << 22  # of raw text that are handled at a time
 
 
@@ -342,32 +333,26 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
         yield first, block
 
 
-def parse_lines(kind: str, first: int, lines: list[bytes], max_rows: int | None = None
-                ) -> tuple[list[Row], ReadReport]:
-    "Pairs of a block of lines, at most `max_rows`, and what was found; broken lines are left out."
-    rows, report = [], ReadReport()
+def parse_lines(kind: str, first: int, lines: list[bytes], report: ReadReport,
+                max_rows: int | None = None) -> list[Row]:
+    "Pairs of a block of lines, counted into `report` until it has `max_rows`; broken lines are left out."
+    rows, room = [], max_rows and max_rows - report.pairs
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         pairs, why = parse_line(kind, line)
         report.lines += 1
         if why:
-            report.add(ReadReport(broken=1, reasons={why: 1}, examples=[(number, why)]))
+            report.broken += 1
+            report.reasons[why] = report.reasons.get(why, 0) + 1
+            report.examples = [*report.examples, (number, why)][:5]
         elif not pairs:
             report.unanswered += 1
         rows += pairs
-        if max_rows and len(rows) >= max_rows:
+        if room and len(rows) >= room:
             break
-    rows = rows[:max_rows]
-    report.pairs = len(rows)
-    return rows, report
-
-
-def pairs_frame(rows: list[Row]) -> pd.DataFrame:
-    "Columns question, answer, category ('' if the file has none)."
-    columns = [[t if t.isprintable() else t.encode("utf-8", "replace").decode() for t in c]
-               for c in (zip(*rows) if rows else ([], [], []))]
-    return pd.DataFrame(dict(zip(("question", "answer", "category"), columns)), dtype="str")
+    report.pairs += len(rows[:room])
+    return rows[:room]
 
 
 def read_blocks(path: str | Path, max_rows: int | None = None, max_broken: float = 0.1,
@@ -376,12 +361,12 @@ def read_blocks(path: str | Path, max_rows: int | None = None, max_broken: float
     report, kind = ReadReport(str(path)), guess_format(path)
     with progress(desc="reading", unit=" lines", unit_scale=True) as bar:
         for first, lines in line_blocks(path):
-            rows, found = parse_lines(kind, first, lines, max_rows and max_rows - report.pairs)
-            report.add(found)
+            rows = parse_lines(kind, first, lines, report, max_rows)
             bar.update(len(lines))
             if report.lines >= 10_000:  # a wrong file is refused at once, not after six million lines
                 check_share(report, max_broken)
-            yield pairs_frame(rows), report
+            table = [[t.encode("utf-8", "replace").decode() for t in row] for row in rows]
+            yield pd.DataFrame(table, columns=["question", "answer", "category"], dtype="str"), report
             if max_rows and report.pairs >= max_rows:
                 break
     check_share(report, max_broken)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['State', 'KV', 'Decoded', 'Maps', 'REGISTRY', 'PRESETS', 'reorder_state', 'Memory', 'ModelConfig', 'Dropout',
-           'Seq2Seq', 'masked_attention', 'Attention', 'LayerNorm', 'RNNEncoder', 'RNNDecoder', 'ValidConv',
-           'PositionalEncoding', 'ConvEncoder', 'ConvDecoder', 'rms_norm', 'MultiHeadAttention', 'FeedForward',
-           'EncoderLayer', 'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'preset',
-           'pick_device', 'count_parameters', 'flops_per_token', 'cooccurrences', 'vectors_from_counts',
-           'set_embedding', 'set_output_bias']
+           'Seq2Seq', 'masked_attention', 'Attention', 'RNNEncoder', 'RNNDecoder', 'ValidConv', 'PositionalEncoding',
+           'ConvEncoder', 'ConvDecoder', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
+           'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'preset', 'pick_device',
+           'count_parameters', 'flops_per_token', 'cooccurrences', 'vectors_from_counts', 'set_embedding',
+           'set_output_bias']
 
 # %% ../nbs/01_models.ipynb #a1b3df17
 import math
@@ -58,7 +58,7 @@ class Memory:
         "Each question `k` times in a row: (B, …) → (B·k, …)."
         return self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(k))
 
-# %% ../nbs/01_models.ipynb #f42e3de9
+# %% ../nbs/01_models.ipynb #8993bd6e
 @dataclass(frozen=True)
 class ModelConfig:
     "Everything that determines the shape of a model; `ChitchatError` for a value that is not possible."
@@ -73,7 +73,6 @@ class ModelConfig:
     residual: bool = False      # around recurrent layers
     kernel_size: int = 3        # width of a convolution, in tokens
     n_heads: int = 4            # of a Transformer
-    fused: bool | None = None   # a Transformer's attention in the library's one kernel; None = on a GPU
 
     def __post_init__(self) -> None:
         check_fields(self, arch=tuple(REGISTRY), attention=("dot", "general", "additive", "none"),
@@ -84,7 +83,7 @@ class ModelConfig:
         check_field(self, "kernel_size", k % 2 == 1, "it must be odd")
         check_field(self, "n_heads", D % self.n_heads == 0, f"it must divide d_model={D}")
 
-# %% ../nbs/01_models.ipynb #403db456
+# %% ../nbs/01_models.ipynb #c067d0c6
 class Dropout(nn.Dropout):
     "Drops the same features at every position of a row (Gal & Ghahramani 2016, arXiv 1512.05287)."
     def forward(self, x: Tensor) -> Tensor:
@@ -124,9 +123,9 @@ class Seq2Seq(nn.Module):
         out = self.encoder(self.dropout(self.embed(src)), mask)
         real = mask.unsqueeze(-1)
         mean = (out * real).sum(1) / real.sum(1)
-        category = self.category(torch.zeros_like(src[:, 0]) if cat is None else cat)
-        conditioning = self.to_conditioning(mean) + category
-        init = self.decoder.init_state(out, mask, conditioning)  # type: ignore[operator]
+        cat = torch.zeros_like(src[:, 0]) if cat is None else cat
+        conditioning = self.to_conditioning(mean) + self.category(cat)
+        init = self.decoder.init_state(out, conditioning)  # type: ignore[operator]
         return Memory(out, mask, mean, conditioning, *init)
 
     def decode_hidden(self, tgt: Tensor, memory: Memory, state: State, attn_out: Maps = None) -> Decoded:
@@ -148,10 +147,9 @@ class Seq2Seq(nn.Module):
         "Which words (B, V) the answer will hold, by question and category alone (Zhao et al. 2017)."
         return self.logits(self.to_bow(memory.conditioning))
 
-# %% ../nbs/01_models.ipynb #d43b0724
+# %% ../nbs/01_models.ipynb #d2eb1aec
 def masked_attention(scores: Tensor, values: Tensor, visible: Tensor | None, attn_out: Maps = None) -> Tensor:
     """Means (…, T, D) of the values (…, S, D), weighted by the softmax of the scores (…, T, S).
-
     `visible` broadcasts to the scores, True = may be seen, at least one in a row; None = all."""
     if visible is not None:
         scores = scores.masked_fill(~visible, -torch.inf)
@@ -193,18 +191,7 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
                 nn.init.orthogonal_(gate)
     return rnn
 
-# %% ../nbs/01_models.ipynb #c024b27a
-class LayerNorm(nn.Module):
-    "Zero mean and unit variance, then a learned scale and shift (Ba et al. 2016, arXiv 1607.06450)."
-    def __init__(self, d: int):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d))
-
-    def forward(self, x: Tensor) -> Tensor:
-        "x (…, D), and the result too."
-        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias)
-
-# %% ../nbs/01_models.ipynb #20066577
+# %% ../nbs/01_models.ipynb #43463ee9
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU; rows are packed, so padding is never read."
     def __init__(self, cfg: ModelConfig):
@@ -212,7 +199,7 @@ class RNNEncoder(nn.Module):
         D, L = cfg.d_model, cfg.n_layers
         self.cfg, self.dropout = cfg, Dropout(cfg.dropout)
         self.layers = nn.ModuleList(_rnn(cfg.arch, D, D // 2, bidirectional=True) for _ in range(L))
-        self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(L))
+        self.norms = nn.ModuleList(nn.LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(L))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         "What each token of the questions x (B, S, D) means in its place; 0 at padding."
@@ -223,7 +210,7 @@ class RNNEncoder(nn.Module):
             h = norm(y) + h if self.cfg.residual else norm(y)
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #bd95a786
+# %% ../nbs/01_models.ipynb #9b2b9aa9
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
     def __init__(self, cfg: ModelConfig):
@@ -231,13 +218,13 @@ class RNNDecoder(nn.Module):
         D, L = cfg.d_model, cfg.n_layers
         self.cfg, self.dropout = cfg, Dropout(cfg.dropout)
         self.layers = nn.ModuleList(_rnn(cfg.arch, D, D) for _ in range(L))
-        self.norms = nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(L))
+        self.norms = nn.ModuleList(nn.LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(L))
         self.first = nn.Linear(D, L * D)
         self.attention = Attention(cfg.attention, D) if cfg.attention != "none" else None
         self.combine = nn.Linear(2 * D if self.attention else D, D)
         nn.init.normal_(self.combine.weight, std=0.2 / math.sqrt(D))  # small logits at first
 
-    def init_state(self, out: Tensor, mask: Tensor, conditioning: Tensor) -> tuple[State, State]:
+    def init_state(self, out: Tensor, conditioning: Tensor) -> tuple[State, State]:
         "Attention keys of the encoder's output (B, S, D), and the first state, from `conditioning` (B, D)."
         h = torch.tanh(self.first(conditioning)).unflatten(1, (self.cfg.n_layers, -1))
         state = {"h": h, "c": torch.zeros_like(h)} if self.cfg.arch == "lstm" else {"h": h}
@@ -256,7 +243,7 @@ class RNNDecoder(nn.Module):
         new = {k: torch.cat(layers).transpose(0, 1) for k, layers in zip(state, zip(*after))}
         return self.dropout(torch.tanh(self.combine(h))), new
 
-# %% ../nbs/01_models.ipynb #3be18df7
+# %% ../nbs/01_models.ipynb #ad697899
 class ValidConv(nn.Module):
     "A convolution without padding («valid»): position t sees inputs t … t+k-1."
     def __init__(self, kernel_size: int, d_in: int, d_out: int, gain: float):
@@ -270,7 +257,7 @@ class ValidConv(nn.Module):
         T = x.shape[1] - self.kernel_size + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel_size)], -1))
 
-# %% ../nbs/01_models.ipynb #22d60abc
+# %% ../nbs/01_models.ipynb #b8d918d5
 class PositionalEncoding(nn.Module):
     "Adds position vectors, half sines, half cosines, wave lengths 2π to 20000π (Vaswani et al. 2017)."
     size = 512
@@ -287,11 +274,11 @@ class PositionalEncoding(nn.Module):
             raise ChitchatError(f"{end} tokens are more than the model's {self.size} positions")
         return x + self.table[start:end]
 
-# %% ../nbs/01_models.ipynb #e667684e
+# %% ../nbs/01_models.ipynb #b857c98f
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017)
     return (nn.ModuleList(ValidConv(cfg.kernel_size, D, 2 * D, gain) for _ in range(cfg.n_layers)),
-            nn.ModuleList(LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers)))
+            nn.ModuleList(nn.LayerNorm(D) if cfg.layer_norm else nn.Identity() for _ in range(cfg.n_layers)))
 
 
 class ConvEncoder(nn.Module):
@@ -322,7 +309,7 @@ class ConvDecoder(nn.Module):
         self.queries, self.contexts = (nn.ModuleList(nn.Linear(D, D) for _ in range(L)) for _ in range(2))
         self.last = nn.Linear(D, D)
 
-    def init_state(self, out: Tensor, mask: Tensor, conditioning: Tensor) -> tuple[State, State]:
+    def init_state(self, out: Tensor, conditioning: Tensor) -> tuple[State, State]:
         "Attention keys of the encoder's output (B, S, D), and the first state: nothing seen."
         zeros = out.new_zeros(len(out), self.cfg.kernel_size - 1, out.shape[-1])
         state = {f"buf{i}": zeros for i in range(self.cfg.n_layers)}
@@ -344,19 +331,18 @@ class ConvDecoder(nn.Module):
             h = (h + y) * 0.5**0.5
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #a9b02b38
+# %% ../nbs/01_models.ipynb #fba361a2
 def rms_norm(x: Tensor) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017, §3.2.2) with normed queries and keys (Henry et al. 2020).
-
-    `fused` computes it in the library's one kernel, None: on a GPU."""
-    def __init__(self, d: int, n_heads: int, fused: bool | None = None):
+    "Multi-head attention (Vaswani et al. 2017, §3.2.2) with normed queries and keys (Henry et al. 2020)."
+    fused: bool | None = None  # computed in the library's one kernel; None = on a GPU
+    def __init__(self, d: int, n_heads: int):
         super().__init__()
-        self.n_heads, self.fused = n_heads, fused
+        self.n_heads = n_heads
         self.q, self.kv = nn.Linear(d, d, bias=False), nn.Linear(d, 2 * d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
         nn.init.zeros_(self.out.weight)
@@ -376,7 +362,7 @@ class MultiHeadAttention(nn.Module):
             y = masked_attention(q @ keys.mT / math.sqrt(q.shape[-1]), values, visible, attn_out)
         return self.out(y.transpose(1, 2).flatten(2))  # the heads side by side
 
-# %% ../nbs/01_models.ipynb #1f22a88f
+# %% ../nbs/01_models.ipynb #4cc8d3d5
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
     def __init__(self, d: int):
@@ -394,8 +380,8 @@ class EncoderLayer(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         D = cfg.d_model
-        self.attention, self.ff = MultiHeadAttention(D, cfg.n_heads, cfg.fused), FeedForward(D)
-        self.norm1, self.norm2, self.dropout = LayerNorm(D), LayerNorm(D), Dropout(cfg.dropout)
+        self.attention, self.ff = MultiHeadAttention(D, cfg.n_heads), FeedForward(D)
+        self.norm1, self.norm2, self.dropout = nn.LayerNorm(D), nn.LayerNorm(D), Dropout(cfg.dropout)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         "x (B, S, D), and the result too; `visible` (B, 1, 1, S) is True at real tokens."
@@ -409,9 +395,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         D = cfg.d_model
-        self.own, self.cross = (MultiHeadAttention(D, cfg.n_heads, cfg.fused) for _ in range(2))
+        self.own, self.cross = (MultiHeadAttention(D, cfg.n_heads) for _ in range(2))
         self.ff, self.dropout = FeedForward(D), Dropout(cfg.dropout)
-        self.norm1, self.norm2, self.norm3 = (LayerNorm(D) for _ in range(3))
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(D) for _ in range(3))
 
     def forward(self, x: Tensor, past: KV, question: KV, causal: Tensor | None, visible: Tensor,
                 attn_out: Maps = None) -> tuple[Tensor, KV]:
@@ -422,13 +408,13 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, attn_out))
         return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
-# %% ../nbs/01_models.ipynb #56299e21
+# %% ../nbs/01_models.ipynb #ad647597
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.n_layers))
-        self.positions, self.norm = PositionalEncoding(cfg.d_model), LayerNorm(cfg.d_model)
+        self.positions, self.norm = PositionalEncoding(cfg.d_model), nn.LayerNorm(cfg.d_model)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         "What each token of the questions x (B, S, D) means among all others; 0 at padding."
@@ -442,12 +428,12 @@ class TransformerDecoder(nn.Module):
     "Causal self-attention, attention to the question. State: `k0, v0, k1, …`, (B, H, t, D/H) each."
     def __init__(self, cfg: ModelConfig):
         super().__init__()
-        self.cfg, self.layers = cfg, nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
+        self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
         self.positions, self.dropout = PositionalEncoding(cfg.d_model), Dropout(cfg.dropout)
-        self.norm = LayerNorm(cfg.d_model)
+        self.norm = nn.LayerNorm(cfg.d_model)
         nn.init.constant_(self.norm.weight, 0.2)  # small logits at first
 
-    def init_state(self, out: Tensor, mask: Tensor, conditioning: Tensor) -> tuple[State, State]:
+    def init_state(self, out: Tensor, conditioning: Tensor) -> tuple[State, State]:
         "Keys and values of the encoder's output (B, S, D), and the first state: nothing seen."
         cross = {}
         for i, layer in enumerate(self.layers):
@@ -464,7 +450,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #b4a7fa76
+# %% ../nbs/01_models.ipynb #827bf098
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -515,10 +501,9 @@ def flops_per_token(model: Seq2Seq) -> int:
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
     return 2 * (matrices + model.embedding.weight.numel())
 
-# %% ../nbs/01_models.ipynb #c70628eb
+# %% ../nbs/01_models.ipynb #fdd99ab3
 def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window: int = 3) -> Tensor:
     """How often two tokens stand in one text at most `window` apart, (V, V); at distance d a pair counts 1/d.
-
     `ids` are the tokens of all texts, text i at `offsets[i]:offsets[i+1]`."""
     counts, chunk = torch.zeros(vocab_size**2), 1 << 21  # tokens in memory; pairs across chunks go uncounted
     for start in range(0, len(ids), chunk):
@@ -534,7 +519,6 @@ def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window:
 
 def vectors_from_counts(counts: Tensor, d: int) -> Tensor:
     """Token vectors (V, d) of norm 1, zero for tokens never seen, from counts (V, V), which are overwritten.
-
     The factorised positive pointwise mutual information (Levy et al. 2015), randomly rotated."""
     seen, row = counts.any(1, keepdim=True), counts.sum(1) + 1
     context = row**0.75

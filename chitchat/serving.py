@@ -7,9 +7,9 @@ __all__ = ['Counters', 'ResponderProtocol', 'QueueFull', 'Request', 'answer_batc
            'is_safe_to_retry', 'RetryingRateLimiter', 'RedactingBot', 'TolerantHTTPXRequest', 'redact_token_in_logs',
            'SettingsFile']
 
-# %% ../nbs/a7_serving.ipynb #b6c400cf
+# %% ../nbs/a7_serving.ipynb #901b8531
 import asyncio, json, logging, random, sqlite3, time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TimedOut
-from telegram.ext import AIORateLimiter, BaseUpdateProcessor, DictPersistence, ExtBot, PersistenceInput
+from telegram.ext import AIORateLimiter, DictPersistence, ExtBot, PersistenceInput, SimpleUpdateProcessor
 from telegram.request import HTTPXRequest
 
 from .files import input_error
@@ -37,7 +37,7 @@ class Counters:
         p50, p95 = np.quantile(self.seconds or [0.0], (0.5, 0.95)).tolist()
         return {**self.n, "p50": p50, "p95": p95, "hours": (time.monotonic() - self.started) / 3600}
 
-# %% ../nbs/a7_serving.ipynb #be9d8430
+# %% ../nbs/a7_serving.ipynb #4f9d0469
 class ResponderProtocol(Protocol):
     "What the bot asks of a model; `Responder` has it."
 
@@ -63,23 +63,22 @@ class Request:
 def answer_batch(responder: ResponderProtocol, batch: Sequence[Request]) -> list[str | Exception]:
     "An answer for each request of one decoding; an exception for each that has none."
     try:
-        texts, categories = [r.text for r in batch], [r.category for r in batch]
-        return [*responder.answers(texts, categories, **batch[0].decoding)]
+        how = batch[0].decoding
+        return [*responder.answers([r.text for r in batch], [r.category for r in batch], **how)]
     except Exception as error:
         if len(batch) == 1:
             return [error]
     half = len(batch) // 2
     return answer_batch(responder, batch[:half]) + answer_batch(responder, batch[half:])
 
-# %% ../nbs/a7_serving.ipynb #febded35
+# %% ../nbs/a7_serving.ipynb #0c378fb3
 class BatchingQueue:
     "Where all chats bring their questions: one responder, one thread, batches of whoever waits."
 
     def __init__(self, responder: ResponderProtocol, max_batch: int = 32, max_waiting: int = 1000,
                  timeout: float = 60.0):
-        self.responder, self.batches = responder, deque[int](maxlen=1000)  # the last batches' sizes
+        self.responder, self.executor = responder, ThreadPoolExecutor(1)
         self.max_batch, self.max_waiting, self.timeout = max_batch, max_waiting, timeout
-        self.executor = ThreadPoolExecutor(1)
         self.waiting: list[Request] = []
         self.worker: asyncio.Task | None = None
 
@@ -118,33 +117,26 @@ class BatchingQueue:
         try:
             while batch := self._next_batch():
                 answers = await loop.run_in_executor(self.executor, answer_batch, self.responder, batch)
-                self.batches.append(len(batch))
                 for request, answer in zip(batch, answers):
                     if not request.answer.done():  # somebody still waits for it
                         request.answer.set_result(answer)
         finally:
             self.worker = None
 
-    def close(self) -> None:
-        "Let go of the thread; what has not begun is dropped."
-        self.executor.shutdown(wait=False, cancel_futures=True)
-
-# %% ../nbs/a7_serving.ipynb #85bebb67
-class PerChatUpdateProcessor(BaseUpdateProcessor):
+# %% ../nbs/a7_serving.ipynb #83b17f52
+class PerChatUpdateProcessor(SimpleUpdateProcessor):
     "Updates of one chat in their order, different chats at the same time."
+    MAX_WAITING = 20  # updates of a chat; of those beyond, `refuse` hears of the first
 
-    def __init__(self, refuse: Callable[[Any], Awaitable[None]], chat_waiting: int = 20):
+    def __init__(self, refuse: Callable[[Any], Awaitable[None]]):
         super().__init__(10_000)  # updates of all chats together; more wait unsorted
-        self.refuse, self.chat_waiting = refuse, chat_waiting
-        self.locks: dict[int, asyncio.Lock] = {}
+        self.refuse, self.locks = refuse, defaultdict[int, asyncio.Lock](asyncio.Lock)
         self.waiting, self.refused = Counter[int](), set[int]()
 
     async def do_process_update(self, update: Any, coroutine: Any) -> None:
         "Wait for the chat's turn, then run `coroutine`, the handlers of `update`."
-        if not update.effective_chat:  # such as a poll from before `allowed_updates`
-            return coroutine.close()
-        chat = update.effective_chat.id
-        if self.waiting[chat] >= self.chat_waiting:
+        chat = update.effective_chat.id if update.effective_chat else 0  # 0: nobody's, such as a poll
+        if self.waiting[chat] >= self.MAX_WAITING:
             coroutine.close()
             if chat not in self.refused:
                 self.refused.add(chat)
@@ -152,7 +144,7 @@ class PerChatUpdateProcessor(BaseUpdateProcessor):
             return
         self.waiting[chat] += 1
         try:
-            async with self.locks.setdefault(chat, asyncio.Lock()):
+            async with self.locks[chat]:
                 await coroutine
         finally:
             self.waiting[chat] -= 1
@@ -160,16 +152,11 @@ class PerChatUpdateProcessor(BaseUpdateProcessor):
                 del self.waiting[chat], self.locks[chat]
                 self.refused.discard(chat)
 
-    async def initialize(self) -> None: ...
-
-    async def shutdown(self) -> None: ...
-
-# %% ../nbs/a7_serving.ipynb #3c78c353
+# %% ../nbs/a7_serving.ipynb #465f135a
 def is_safe_to_retry(error: NetworkError) -> bool:
     "Did Telegram, as far as one can tell, not act on this call?"
-    if isinstance(error, TimedOut):
-        return isinstance(error.__cause__, (httpx.ConnectTimeout, httpx.PoolTimeout))
-    return not isinstance(error, BadRequest)
+    connecting = isinstance(error.__cause__, httpx.ConnectTimeout)
+    return connecting or not isinstance(error, (BadRequest, TimedOut))
 
 
 class RetryingRateLimiter(AIORateLimiter):
@@ -178,27 +165,19 @@ class RetryingRateLimiter(AIORateLimiter):
     def __init__(self, counters: Counters, rate: float = 30.0, patience: float = 180.0):
         super().__init__(overall_max_rate=rate, group_max_rate=20 if rate else 0)
         self.counters, self.patience = counters, patience
+        logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)  # tells each 429
 
     async def process_request(self, callback: Any, args: Any, kwargs: Any, endpoint: str, data: Any,
                               rate_limit_args: Any) -> Any:
         "`callback(*args, **kwargs)`, in time and repeated if need be; a 429 is waited out however long."
         if endpoint == "sendChatAction" or "chat_id" not in data:
             return await callback(*args, **kwargs)
-
-        async def attempt() -> Any:
-            "A 429 as a value: as an exception, the library would let all chats wait."
-            try:
-                return await callback(*args, **kwargs)
-            except RetryAfter as error:
-                return error
-
         end, pause = time.monotonic() + self.patience, 0.25
         while True:
             try:
-                result = await super().process_request(attempt, (), {}, endpoint, data, rate_limit_args)
-                if not isinstance(result, RetryAfter):
-                    return result
-                wait = result._retry_after.total_seconds()
+                return await super().process_request(callback, args, kwargs, endpoint, data, rate_limit_args)
+            except RetryAfter as error:
+                wait = error._retry_after.total_seconds()
             except NetworkError as error:
                 if not is_safe_to_retry(error) or time.monotonic() + pause > end:
                     raise
@@ -206,7 +185,7 @@ class RetryingRateLimiter(AIORateLimiter):
             self.counters.n["retries"] += 1
             await asyncio.sleep(wait)
 
-# %% ../nbs/a7_serving.ipynb #8287a0fe
+# %% ../nbs/a7_serving.ipynb #a4527ade
 class RedactingBot(ExtBot):
     "A bot that keeps its token to itself and does not stop listening."
 
@@ -222,10 +201,10 @@ class RedactingBot(ExtBot):
 
 
 class TolerantHTTPXRequest(HTTPXRequest):
-    "HTTP to Telegram, `connections` calls at a time."
+    "HTTP to Telegram, `connections` calls at a time; `timeout` seconds for each step of a call."
 
-    def __init__(self, connections: int, **timeouts: float):
-        super().__init__(connection_pool_size=connections, **timeouts)  # type: ignore[arg-type]
+    def __init__(self, connections: int, timeout: float = 20.0):
+        super().__init__(connections, timeout, timeout, timeout, timeout)
         self.free = asyncio.Semaphore(connections)
 
     async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
@@ -252,7 +231,7 @@ def redact_token_in_logs(token: str) -> None:
     for handler in logging.root.handlers:
         handler.addFilter(redact)
 
-# %% ../nbs/a7_serving.ipynb #4c68c696
+# %% ../nbs/a7_serving.ipynb #e6f50eda
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in an SQLite file; `ChitchatError` if it cannot be read or written."
 
@@ -264,23 +243,20 @@ class SettingsFile(DictPersistence):
         except sqlite3.Error as error:
             problem = f"cannot hold the settings of chats ({error})"
             raise input_error(Path(path), problem, "Choose another place for it: --state FILE") from None
-        self.saved = {chat: json.loads(text) for chat, text in chats}
-        super().__init__(PersistenceInput(bot_data=False, user_data=False), update_interval=1)
-
-    async def get_chat_data(self) -> dict[int, dict]:
-        "The library's call at the start."
-        return {chat: dict(settings) for chat, settings in self.saved.items()}
+        saved = json.dumps({chat: json.loads(settings) for chat, settings in chats})
+        kept = PersistenceInput(bot_data=False, user_data=False)
+        super().__init__(kept, chat_data_json=saved, update_interval=1)
 
     async def update_chat_data(self, chat_id: int, data: dict) -> None:
         "The library's call, once a second for each chat that wrote."
-        if data == self.saved.get(chat_id, {}):
+        if data == (self.chat_data or {}).get(chat_id, {}):
             return
         try:
             with self.db:
                 self.db.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
                 if data:
                     self.db.execute("INSERT INTO chats VALUES (?, ?)", (chat_id, json.dumps(data)))
-            self.saved[chat_id] = data
+            await super().update_chat_data(chat_id, data)
         except sqlite3.Error as error:
             logging.getLogger(__name__).error("settings are not saved: %s", error)
 

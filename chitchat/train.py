@@ -9,13 +9,13 @@ __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig
            'GradAccumBatch', 'grad_accum_batches', 'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit',
            'new_model', 'train_preset', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #57105af2
+# %% ../nbs/02_train.ipynb #9bd17f41
 import contextlib, math, sys, time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 from .checkpoints import (DistributedContext, Stopped, check_same_run, defer_signals, fingerprint,
                                   load_model, load_resume, save_checkpoint, save_on_peer_failure, save_resume)
@@ -182,12 +179,13 @@ def train_step(
     opt.zero_grad()
     return StepStats(nats / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #341498a3
+# %% ../nbs/02_train.ipynb #062aac61
 def pick_precision(device: torch.device) -> str:
-    "'bf16' or 'fp16' on an NVIDIA GPU, 'fp32' elsewhere."
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    "'bf16' where the device multiplies it fast, 'fp16' on older NVIDIA GPUs, else 'fp32'."
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "fp32"
 
 # %% ../nbs/02_train.ipynb #bc9cec1b
 def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
@@ -428,11 +426,11 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #b7846f72
+# %% ../nbs/02_train.ipynb #8c254fc2
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
-) -> "Figure":
+) -> Any:  # the figure
     "Bits per character and question gain over a training; returns the figure."
     import matplotlib.pyplot as plt
     runs = history if isinstance(history, dict) else {"": history}
@@ -496,7 +494,7 @@ class Views(list):
                     print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
                           file=sys.stderr)
 
-# %% ../nbs/02_train.ipynb #d9229c3d
+# %% ../nbs/02_train.ipynb #43d2d5f2
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -511,9 +509,9 @@ def fit(
 ) -> pd.DataFrame:                          # history: a row an evaluation
     "Train for `steps` or `minutes`; the same call goes on from the last save. `Stopped` after a signal."
     t = Trainer(model, train, cfg, Path(out) if out else None)
-    state, cfg, stop, views = t.state, t.cfg, False, Views()
+    state, cfg, views = t.state, t.cfg, Views()
     state.finished &= state.done(cfg) >= 1  # more may be wanted than before
-    plot = "ipykernel" in sys.modules if plot is None else plot
+    stop, plot = False, "ipykernel" in sys.modules if plot is None else plot
     if not t.context.rank:
         views += [ProgressBar(t), LivePlot(t)] if plot else [ProgressBar(t)]
         views += [SimpleNamespace(row=lambda: on_eval(t.history[-1]))] if on_eval else []

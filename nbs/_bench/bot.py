@@ -1,4 +1,4 @@
-"""The bot under load and over a long time: the real bot in a process of its own, people and Telegram played here.
+"""The bot under load and over a long time: the real bot in its own process, people and Telegram played here.
 
     python nbs/_bench/bot.py load --checkpoint checkpoints/demo  # 200 chats, with and without batching
     python nbs/_bench/bot.py soak --checkpoint checkpoints/demo  # 20 minutes, 50 people, faults injected
@@ -37,8 +37,8 @@ class Telegram:
 
     def __init__(self, on_message, fault=lambda: None):
         self.on_message, self.fault = on_message, fault
-        self.updates, self.next_update, self.next_message, self.came = [], 1, 1, asyncio.Event()
-        self.calls, self.faults = Counter(), Counter()
+        self.updates, self.next_update, self.next_message = [], 1, 1
+        self.came, self.faults = asyncio.Event(), Counter()
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=1000)
@@ -102,7 +102,6 @@ class Telegram:
 
     async def call(self, name: str, given: dict):
         "Status and answer of one call; faults strike before anything is done."
-        self.calls[name] += 1
         if fault := self.fault():
             self.faults[fault] += 1
             if fault == "429":
@@ -222,13 +221,8 @@ class Crowd:
 
     def __init__(self, name: str, checkpoint: str, **settings):
         self.name, self.checkpoint, self.settings = name, checkpoint, settings
-        self.sent, self.came, self.order, self.all_came, self.busy = (
-            {},
-            {},
-            defaultdict(list),
-            asyncio.Event(),
-            0.0,
-        )
+        self.sent, self.came, self.order = {}, {}, defaultdict(list)
+        self.all_came, self.busy = asyncio.Event(), 0.0
 
     async def __aenter__(self):
         self.telegram = await Telegram(self.on_message).__aenter__()
@@ -254,7 +248,7 @@ class Crowd:
             self.all_came.set()
 
     async def ask(self, texts: list[str], chats: int) -> tuple[list[float], list[float]]:
-        "Ask all `texts` at once, spread over `chats`: how long each waited, and seconds of work until each answer."
+        "Ask all `texts` at once, spread over `chats`: how long each waited, and seconds of work until each."
         self.all_came.clear()
         start, numbers = (
             time.perf_counter(),
@@ -314,21 +308,20 @@ async def load(a) -> None:
     pd.DataFrame(curve).to_csv(RESULTS / "bot_load_curve.csv", index=False)
     by = table.set_index(["case", "bot"])
     print(table.to_string(index=False))
-    print(
-        f"throughput of many: {by.per_second['many', 'batches'] / by.per_second['many', 'one by one']:.2f} times; "
-        f"median wait of one person: {by.p50['one person', 'batches'] / by.p50['one person', 'one by one']:.2f} times"
-    )
+    many, one = by.loc["many"].per_second, by.loc["one person"].p50
+    print(f"throughput of many: {many['batches'] / many['one by one']:.2f} times")
+    print(f"median wait of one person: {one['batches'] / one['one by one']:.2f} times")
 
 
 class Person:
     "Writes, presses, and knows what should come back."
 
     def __init__(self, number: int, telegram: Telegram, texts: list[str]):
-        self.chat, self.telegram, self.texts, self.random = number, telegram, texts, random.Random(number)
-        self.asked, self.keyboards = [], []
+        self.chat, self.telegram, self.texts = number, telegram, texts
+        self.random, self.asked, self.keyboards = random.Random(number), [], []
 
     def act(self, expect: Counter) -> None:
-        "One thing at random; `expect` counts the messages that should come, by what they reply to (-chat: nothing)."
+        "One thing at random; `expect` counts the messages to come, by what they reply to (-chat: nothing)."
         what = self.random.choices(["ask", "press", "command", "odd", "edit", "ten"], [50, 20, 12, 8, 5, 1])[
             0
         ]
@@ -384,17 +377,12 @@ class Person:
     def press(self, expect):
         if not self.keyboards:
             return self.ask(expect)
-        number, text, reply, keyboard = self.random.choice(self.keyboards)
+        message, keyboard = self.random.choice(self.keyboards)
+        reply = message.get("reply_to_message")
         data = self.random.choice([b for row in keyboard for b in row])["callback_data"]
         kind = data.split(":")[0]
         if kind in ("more", "categories") or (kind == "category" and reply):
-            expect[reply] += 1
-        place = dict(id=self.chat, type="private", first_name="Ч")
-        message = dict(message_id=number, date=0, chat=place, text=text, **{"from": ME})
-        if reply:
-            message["reply_to_message"] = dict(
-                message_id=reply, date=0, chat=place, text=self.random.choice(self.texts)
-            )
+            expect[reply["message_id"]] += 1
         self.telegram.send(
             callback_query=dict(
                 id="1",
@@ -407,14 +395,19 @@ class Person:
 
 
 async def soak(a) -> None:
-    expect, got, start, memory, bad = Counter(), Counter(), time.time(), [], 0.02
-    people = {}
+    expect, got, people = Counter(), Counter(), {}
+    start, memory, bad = time.time(), [], 0.02
 
     def on_message(chat, number, text, reply, keyboard):
         got[reply or -int(chat)] += 1
         person = people[int(chat)]
         if keyboard:
-            person.keyboards = [*person.keyboards[-5:], (number, text, reply, keyboard)]
+            place = dict(id=person.chat, type="private", first_name="Ч")
+            message = dict(message_id=number, date=0, chat=place, text=text, **{"from": ME})
+            if reply:
+                asked = dict(message_id=reply, date=0, chat=place, text=person.random.choice(person.texts))
+                message["reply_to_message"] = asked
+            person.keyboards = [*person.keyboards[-5:], (message, keyboard)]
 
     def fault():  # every fifth minute is a bad one: half of all calls fail
         share = 0.5 if int((time.time() - start) / 60) % 5 == 2 else bad
@@ -422,7 +415,7 @@ async def soak(a) -> None:
 
     async with Telegram(on_message) as telegram:
         async with Bot(
-            a.checkpoint, telegram.url, admin=ADMIN, state=str(Path(tempfile.mkdtemp()) / "state.json")
+            a.checkpoint, telegram.url, admin=ADMIN, state=str(Path(tempfile.mkdtemp()) / "state.sqlite")
         ) as bot:
             people.update({n: Person(n, telegram, questions(500, n)) for n in range(1, a.people + 1)})
             telegram.fault = fault

@@ -1,12 +1,12 @@
-"""What each way of decoding does to the answers of trained checkpoints: a row a model and method, people's
-answers first.
+"""What each way of decoding does to the answers of trained checkpoints: a row a model and method.
 
-Held-out questions of `--data` are answered by every checkpoint in every way; the figures are those of
-`answer_stats`. They say what is broken in the answers, not what is good: for that, people have to read them
-(`--answers`).
+People's answers come first. Held-out questions of `--data` are answered by every checkpoint in every way;
+the figures are those of `answer_stats`. They say what is broken in the answers, not what is good: for that,
+people have to read them, so some are printed.
 
-    python nbs/_bench/decoding_quality.py --data data/train.txt --checkpoints ck/lstm ck/transformer ck/cnn \
-        --csv nbs/_bench/results/decoding_quality.csv --answers nbs/_bench/results/decoding_answers.csv
+    python nbs/_bench/decoding_quality.py --data data/train.txt --checkpoints ck/lstm ck/transformer ck/cnn
+
+Writes results/decoding_quality.csv beside this file; 03_decoding shows it.
 """
 
 import argparse
@@ -26,10 +26,8 @@ WAYS = {
     "cold nucleus": DecodeConfig(method="nucleus", temperature=0.7, min_p=0.05),
     "guided": DecodeConfig(guidance_scale=2.0),
     "rerank": DecodeConfig(method="rerank", num_candidates=16, temperature=0.7, min_p=0.05),
-    "rerank 0.5": DecodeConfig(
-        method="rerank", num_candidates=16, temperature=0.7, min_p=0.05, mmi_lambda=0.5
-    ),
 }
+RESULTS = Path(__file__).parent / "results"
 
 
 def main():
@@ -37,10 +35,8 @@ def main():
     p.add_argument("--data", required=True)
     p.add_argument("--checkpoints", nargs="+", required=True)
     p.add_argument("--n", type=int, default=500, help="held-out questions")
-    p.add_argument("--show", type=int, default=20, help="of them kept as text")
+    p.add_argument("--show", type=int, default=5, help="of them printed with their answers")
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--csv")
-    p.add_argument("--answers")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     models = {Path(c).name: Responder.from_checkpoint(c) for c in a.checkpoints}
@@ -49,19 +45,16 @@ def main():
     known = words_of([*corpus.train_df.question, *corpus.train_df.answer])
     some = corpus.valid_df.drop_duplicates("question").sample(frac=1, random_state=0).head(a.n)
     ways = {name: asdict(cfg) | {"seed": tuple(range(len(some)))} for name, cfg in WAYS.items()}
-    rows, shown = [], []
+    rows = []
     for name, responder in models.items():
         responder.words = known
         table = side_by_side(responder, some, ways)
         figures = {way: answer_stats(table[way], table.question, known) for way in ("dataset", *WAYS)}
         rows += [dict(model=name, method=way) | row for way, row in figures.items()]
-        shown.append(table.head(a.show).assign(model=name))
+        print(table.head(a.show).T.to_string())
     result = pd.DataFrame(rows)
     print(result.round(3).to_string(index=False))
-    if a.csv:
-        result.round(4).to_csv(a.csv, index=False)
-    if a.answers:
-        pd.concat(shown).to_csv(a.answers, index=False)
+    result.round(4).to_csv(RESULTS / "decoding_quality.csv", index=False)
 
 
 if __name__ == "__main__":

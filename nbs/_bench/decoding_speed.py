@@ -26,7 +26,8 @@ from chitchat.decoding import DecodeConfig, generate
 from chitchat.fast import optimize_for_inference
 from chitchat.models import build_model, preset
 
-V, D, LAYERS, HEADS = 8000, 256, 3, 4
+V, D = 8000, 256
+LAYERS, HEADS = 3, 4
 MODES = {"greedy": {}, "beam 5": dict(method="beam"), "nucleus 0.9": dict(method="nucleus", seed=0)}
 
 

@@ -1,5 +1,4 @@
-"""Train each family for the same time on the same data and write what came out, beside a trigram that never sees
-the question.
+"""Train each family for the same time on the same data, beside a trigram that never sees the question.
 
     python nbs/_bench/families.py --data data/train.txt --minutes 10 --out checkpoints/families
 
@@ -48,7 +47,8 @@ class KneserNey:
         "Probability of the last token after the others."
         if not gram:
             return 1 / self.V
-        (counts, total, kinds), past, lower = self.orders[len(gram)], gram[:-1], self.p(gram[1:])
+        counts, total, kinds = self.orders[len(gram)]
+        past, lower = gram[:-1], self.p(gram[1:])
         if not total[past]:
             return lower
         return (max(counts[gram] - self.d, 0) + self.d * kinds[past] * lower) / total[past]
@@ -83,7 +83,7 @@ def main():
     merge("families.csv", pd.DataFrame([row]))
     for arch in a.archs:
         model = new_model(corpus, arch, a.preset)
-        words = arch + " {seconds:.0f} s: {bits_per_char:.3f} bits per character, question gain {question_gain:.3f}"
+        words = arch + " {seconds:.0f} s: {bits_per_char:.3f} bits/char, question gain {question_gain:.3f}"
         cfg = TrainConfig(minutes=a.minutes, **train_preset(arch, a.preset))
         history = fit(model, corpus.train, corpus.valid, cfg, out=a.out / arch, corpus=corpus,
                       on_eval=lambda row: print(words.format(**row), flush=True))

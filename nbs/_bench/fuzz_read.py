@@ -183,4 +183,3 @@ if __name__ == "__main__":
     seconds = time.perf_counter() - start
     print(f"{table.files.sum():,} files in {seconds:.0f} s, {table['rows'].sum():,} rows read; "
           f"peak memory {peak():.0f} MB, of which {before:.0f} MB before the first")
-    table.to_csv(Path(__file__).parent / "results" / "fuzz_read.csv")

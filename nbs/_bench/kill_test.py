@@ -1,5 +1,6 @@
-"""Kill a training at random moments, saves included, and start it again each time: its end must equal, bit for bit,
-that of a run that was never killed.
+"""Kill a training at random moments, saves included, and start it again each time.
+
+Its end must equal, bit for bit, that of a run that was never killed.
 
     python nbs/_bench/kill_test.py --kills 20
 
@@ -86,7 +87,8 @@ def main():
     a = p.parse_args()
     if a.train:
         return train(a.train, a.steps)
-    rng, kills, saving, runs = random.Random(a.seed), 0, 0, 0
+    rng = random.Random(a.seed)
+    kills = saving = runs = 0
     with tempfile.TemporaryDirectory() as tmp:
         t0, whole = time.perf_counter(), start(Path(tmp) / "whole", a.steps)
         whole.communicate()

@@ -54,7 +54,8 @@ def build(sources, rows, folder):
 
 def ask(folder):
     questions = json.loads((folder.parent / "questions.json").read_text(encoding="utf-8"))
-    index, wall, cpu, before = Index.load(folder), [], [], peak_mb()
+    index, wall, cpu = Index.load(folder), [], []
+    before = peak_mb()
     for question in questions:
         start, start_cpu = time.perf_counter(), time.process_time()
         index.search(question)

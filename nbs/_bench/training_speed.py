@@ -1,14 +1,17 @@
-"""Training speed beside other libraries: the same batches, each library in its own process, interleaved rounds, medians; target tokens/s of forward + backward + step.
+"""Training speed beside other libraries: target tokens/s of forward, backward and step.
 
-    pip install transformers==5.23.0 x-transformers==2.31.10       # optional, a peer that is missing is left out
+    pip install transformers==5.23.0 x-transformers==2.31.10    # a peer that is missing is left out
     python nbs/_bench/training_speed.py --data data/train.txt --rounds 12
 
-For fairseq's two models (it no longer installs by itself): unpack its source (pip download --no-deps --no-binary :all: fairseq==0.12.2),
-install what it imports (cython hydra-core omegaconf bitarray sacrebleu regex) and pass --fairseq FOLDER.
+The same batches for all, each library in its own process, interleaved rounds, medians. fairseq no longer
+installs by itself: unpack its source (pip download --no-deps --no-binary :all: fairseq==0.12.2), install
+what it imports (cython hydra-core omegaconf bitarray sacrebleu regex) and pass --fairseq FOLDER.
 
-Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one tied embedding; convolutional 6+6 layers of 256, kernel 3, attention in
-each decoder layer; LSTM 2+2 layers of 512 with attention and, as ours, embeddings of 512, or of 256, which halves the largest product, that with
-the vocabulary (the peers' encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping, float32. Writes results/training_speed.csv beside this file; 02_train shows it.
+Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one tied embedding; convolutional
+6+6 layers of 256, kernel 3, attention in each decoder layer; LSTM 2+2 layers of 512 with attention and, as
+ours, embeddings of 512, or of 256, which halves the largest product, that with the vocabulary (the peers'
+encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping, float32. Writes
+results/training_speed.csv beside this file; 02_train shows it.
 """
 import argparse
 import os
@@ -33,7 +36,8 @@ from chitchat.models import build_model, preset
 from chitchat.train import TrainConfig, make_optimizer, train_step
 
 RESULTS = Path(__file__).parent / "results"
-V, D, FF, LAYERS, HEADS, DROP = 8000, 256, 1024, 3, 4, 0.1
+V, D, FF = 8000, 256, 1024
+LAYERS, HEADS, DROP = 3, 4, 0.1
 
 
 class Peer:
@@ -92,11 +96,12 @@ class TorchTransformer(Peer):
 
     def build(self):
         net = nn.Module()
-        net.emb, net.tr = nn.Embedding(V, D, PAD), nn.Transformer(D, HEADS, LAYERS, LAYERS, FF, DROP,
-                                                                  batch_first=True, norm_first=True)
+        net.emb = nn.Embedding(V, D, PAD)
+        net.tr = nn.Transformer(D, HEADS, LAYERS, LAYERS, FF, DROP, batch_first=True, norm_first=True)
         nn.init.normal_(net.emb.weight, std=D**-0.5)
         angle = torch.arange(64)[:, None] / 10000 ** (torch.arange(0, D, 2) / D)
-        self.positions, self.drop = torch.stack([angle.sin(), angle.cos()], -1).flatten(1), nn.Dropout(DROP)
+        self.positions = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+        self.drop = nn.Dropout(DROP)
         return net
 
     def embed(self, ids):
@@ -115,9 +120,9 @@ class XTransformers(Peer):
 
     def build(self):
         from x_transformers import XTransformer
-        kw = {f"{p}_{k}": v for p in ("enc", "dec") for k,
-              v in dict(num_tokens=V, depth=LAYERS, heads=HEADS, max_seq_len=64, attn_dropout=DROP,
-                        ff_dropout=DROP, emb_dropout=DROP, attn_flash=True).items()}
+        sizes = dict(num_tokens=V, depth=LAYERS, heads=HEADS, max_seq_len=64, attn_dropout=DROP,
+                     ff_dropout=DROP, emb_dropout=DROP, attn_flash=True)
+        kw = {f"{part}_{k}": v for part in ("enc", "dec") for k, v in sizes.items()}
         model = XTransformer(dim=D, tie_token_emb=True, pad_value=PAD, ignore_index=-100, **kw)
         model.decoder.net.to_logits.weight = model.decoder.net.token_emb.emb.weight
         return model
@@ -136,8 +141,8 @@ class LuongLSTM(Peer):
 
     def build(self):
         net, E, H = nn.Module(), self.width, 512
-        net.emb, net.concat, net.bias, net.drop = nn.Embedding(V, E, PAD), nn.Linear(2 * H,
-            E), nn.Parameter(torch.zeros(V)), nn.Dropout(DROP)
+        net.emb, net.drop = nn.Embedding(V, E, PAD), nn.Dropout(DROP)
+        net.concat, net.bias = nn.Linear(2 * H, E), nn.Parameter(torch.zeros(V))
         net.enc, net.dec = (nn.LSTM(E, H, 2, dropout=DROP, batch_first=True) for _ in range(2))
         nn.init.normal_(net.emb.weight, std=E**-0.5)
         return net
@@ -147,7 +152,8 @@ class LuongLSTM(Peer):
         out, state = m.enc(m.drop(m.emb(b.src)))
         h, _ = m.dec(m.drop(m.emb(b.tgt_in)), state)
         weights = (h @ out.transpose(1, 2)).masked_fill((b.src == PAD)[:, None], -1e9).softmax(-1)
-        return F.linear(m.drop(torch.tanh(m.concat(torch.cat([h, weights @ out], -1)))), m.emb.weight, m.bias)
+        mixed = torch.tanh(m.concat(torch.cat([h, weights @ out], -1)))
+        return F.linear(m.drop(mixed), m.emb.weight, m.bias)
 
 
 class _Dictionary:
@@ -233,11 +239,12 @@ def make_batches(path: str, n: int, tokens: int = 4000) -> list[Batch]:
     lengths, rng = data.lengths, np.random.default_rng(1)
     order = np.lexsort((rng.permutation(len(data)), lengths[:, 0], lengths[:, 1]))
     cut = np.split(order, np.flatnonzero(np.diff(lengths[order, 1].cumsum() // tokens)) + 1)
-    return [collate([data[int(i)] for i in cut[k]]) for k in rng.permutation(len(cut) - 1)[:n]]
+    uncategorised = lambda rows: collate([(*data[int(i)][:2], 0) for i in rows])  # no peer has categories
+    return [uncategorised(cut[k]) for k in rng.permutation(len(cut) - 1)[:n]]
 
 
 def work(name: str, file: str, fairseq: str | None) -> None:
-    "One peer in a process of its own: a number of a batch a line on stdin, seconds of a step a line on stdout."
+    "One peer in a process of its own: numbers of batches come on stdin, seconds of steps go to stdout."
     torch.set_num_threads(THREADS)
     if fairseq:
         import_fairseq(fairseq)
@@ -253,8 +260,8 @@ class Worker:
     "The other end of `work`."
 
     def __init__(self, name: str, file: str, fairseq: str | None):
-        args = [sys.executable, __file__, "--work", name, "--data",
-                file] + (["--fairseq", fairseq] if fairseq else [])
+        args = [sys.executable, __file__, "--work", name, "--data", file]
+        args += ["--fairseq", fairseq] if fairseq else []
         self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self.process.stdout.readline()
         self.parameters = int(answer) if answer.strip().isdigit() else None
