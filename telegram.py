@@ -20,7 +20,7 @@ def step_aside() -> None:
             spec.loader.exec_module(sys.modules["telegram"])
             return
     raise ModuleNotFoundError("the library python-telegram-bot is not installed: "
-                              'pip install "python-telegram-bot[rate-limiter,webhooks]>=22"', name="telegram")
+                              'pip install "python-telegram-bot[rate-limiter,webhooks]"', name="telegram")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

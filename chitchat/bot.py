@@ -29,7 +29,7 @@ from .serving import (BatchingQueue, Counters, PerChatUpdateProcessor, QueueFull
                               ResponderProtocol, RetryingRateLimiter, SettingsFile, TolerantHTTPXRequest,
                               redact_token_in_logs)
 
-# %% ../nbs/04_bot.ipynb #5f0b788a
+# %% ../nbs/04_bot.ipynb #0a8b8da3
 @dataclass(frozen=True)
 class BotConfig:
     "Everything that the bot can be told; `ChitchatError` for a value that is not possible."
@@ -50,10 +50,13 @@ class BotConfig:
     def __post_init__(self) -> None:
         check_fields(self, clean=("groups", "always", "never"), max_batch="[1, inf)", max_waiting="[1, inf)",
                      answer_timeout="(0, inf)", rate="[0, inf)")
-        urls = {"base_url": r"https?://[^/].*", "webhook": r"(https://[^/].*)?", "listen": r"[^:/]*:\d{1,5}"}
+        check_field(self, "rate", self.rate == 0 or self.rate >= 1, "it must be 0 or at least 1")
+        urls = {"base_url": r"https?://[^/].*", "webhook": r"(https://[^/].*)?",
+                "listen": r"[^:/]*:[1-9]\d{0,4}"}
         for name, shape in urls.items():
             check_field(self, name, bool(re.fullmatch(shape, getattr(self, name))),
                         "write http(s)://HOST, https://HOST/PATH for the webhook, HOST:PORT to listen at")
+        check_field(self, "listen", int(self.listen.split(":")[1]) < 65536, "a port is below 65536")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> "BotConfig":
@@ -172,7 +175,7 @@ def category_keyboard(names: Sequence[str], chosen: str | None) -> InlineKeyboar
     buttons = [(name[:40] or "без категории", category_code(name)) for name in (*names[:98], "")]
     return keyboard(*buttons, chosen=category_code(chosen or ""))
 
-# %% ../nbs/04_bot.ipynb #b574bd98
+# %% ../nbs/04_bot.ipynb #69488ff2
 @dataclass
 class Question:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -194,7 +197,7 @@ class MessageHistory(OrderedDict[tuple[int, int], Question]):
         "What `message` is about, as far as one can know."
         found = self.get((message.chat.id, message.message_id))
         asked = getattr(message, "reply_to_message", None)
-        if found or not (asked and asked.text):
+        if found or not (asked and asked.text) or asked.text.startswith("/"):
             return found
         return Question(asked.text, asked.message_id, deque([message.text], 20))
 
@@ -436,7 +439,7 @@ async def on_error(update: object, context: ChatContext) -> None:
         with suppress(TelegramError):
             await context.reply(told)
 
-# %% ../nbs/04_bot.ipynb #31562673
+# %% ../nbs/04_bot.ipynb #34f11656
 async def _introduce(app: Application) -> None:
     "Once, after the start."
     try:
@@ -449,6 +452,8 @@ async def _introduce(app: Application) -> None:
 def build_app(cfg: BotConfig, responder: ResponderProtocol,
               request: BaseRequest | None = None) -> Application:
     "The bot, ready to run; `request` carries its calls (default: HTTP). `ChitchatError` for a bad `state`."
+    if not cfg.token:
+        raise ChitchatError("a bot needs a token: BotConfig.from_env() reads it")
     redact_token_in_logs(cfg.token)
     counters = Counters()
     bot = RedactingBot(cfg.token, base_url=cfg.base_url.rstrip("/").removesuffix("/bot") + "/bot",
@@ -480,12 +485,12 @@ def build_app(cfg: BotConfig, responder: ResponderProtocol,
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #b79b0399
+# %% ../nbs/04_bot.ipynb #8892143f
 def run(cfg: BotConfig, responder: ResponderProtocol | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for handler in logging.root.handlers:  # errors of the start are raised as well
-        handler.addFilter(lambda record: "Bootstrap" not in record.getMessage())
+        handler.addFilter(lambda record: "Bootstrap" not in f"{record.msg} {record.args}")
     if responder is None:
         import torch
         from chitchat.decoding import Responder

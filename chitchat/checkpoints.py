@@ -7,10 +7,11 @@ __all__ = ['CHECKPOINT_VERSION', 'save_checkpoint', 'Checkpoint', 'load_checkpoi
            'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'short_error',
            'init_distributed', 'save_on_peer_failure']
 
-# %% ../nbs/a4_checkpoints.ipynb #6fb9fb3d
+# %% ../nbs/a4_checkpoints.ipynb #5f7a9e1c
 import contextlib, json, math, os, signal, threading, time, zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #ef5b7995
+# %% ../nbs/a4_checkpoints.ipynb #bc341138
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -244,6 +245,11 @@ class DistributedContext:
         for p in parameters if self.size > 1 else ():
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             dist.all_reduce(p.grad)
+
+    def broadcast_weights(self, model: torch.nn.Module) -> None:
+        "All have the first process's weights."
+        for t in model.state_dict().values() if self.size > 1 else ():
+            dist.broadcast(t, 0)
 
     def broadcast(self, value: Any) -> Any:
         "What the first process has, for all."
@@ -267,7 +273,8 @@ def init_distributed() -> Iterator[DistributedContext]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=2))  # the first one prepares the data
     try:
         yield DistributedContext()
     except torch.OutOfMemoryError:

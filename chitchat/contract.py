@@ -220,7 +220,7 @@ def _dataset_faults(batch: Batch, tok: Tokenizer, texts: Sequence[str]) -> list[
     ]
     return [words for wrong, words in tests if wrong]
 
-# %% ../nbs/a3_contract.ipynb #d382f533
+# %% ../nbs/a3_contract.ipynb #dc059f50
 def overfit_check(
     model: Seq2Seq,       # a fresh one; it is trained
     corpus: Corpus,
@@ -262,7 +262,7 @@ def overfit_check(
         losses.append(F.cross_entropy(logits.mT, b.tgt_out, ignore_index=PAD).item())
     first, last = losses[1], losses[-1]
     what = f"loss {first:.2f} → {last:.3f} nats a token in {n} steps, {time.perf_counter() - t0:.0f} s"
-    if last > 0.1:
+    if not last <= 0.1:  # NaN is no success either
         slow = last < 0.8 * first
         say("loop", None if slow else False, what + (
             ": it learns, but too slowly to tell. Take a smaller preset, or another rate" if slow else

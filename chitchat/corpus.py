@@ -137,7 +137,7 @@ def _prepare(path: Path, folder: Path, cfg: DataConfig, max_rows: int | None, to
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 
-# %% ../nbs/a2_corpus.ipynb #df74cfe7
+# %% ../nbs/a2_corpus.ipynb #93e713dc
 CORPUS_VERSION = 2  # raise it when the same file and settings shall give something else
 
 
@@ -181,7 +181,7 @@ def _made_of(path: Path, cfg: DataConfig, max_rows: int | None, tok: Tokenizer |
     return {"version": CORPUS_VERSION, "file": [about.st_size, about.st_mtime_ns, _digest(blocks)],
             "max_rows": max_rows, "settings": asdict(cfg), "categories": cats and cats.names,
             "tokenizer": tok and _digest(tok.to_str().encode()),
-            "filters": [getattr(f, "__name__", repr(f)) for some in filters for f in some]}
+            "filters": [getattr(f, "__name__", type(f).__name__) for some in filters for f in some]}
 
 
 def _open(folder: Path, cfg: DataConfig) -> Corpus:
@@ -208,7 +208,7 @@ def load_corpus(
     """Read, filter, split and encode a file, or open what an earlier call made of it. `ChitchatError` for a
     file or a cache that cannot be used."""
     path, cache = Path(path), Path(cache or cache_path())
-    filters = (row_filters, corpus_filters)
+    filters = (tuple(row_filters), tuple(corpus_filters))
     own = filters != (ROW_FILTERS, CORPUS_FILTERS)
     next(raw_lines(path), None)  # first of all, can it be read?
     make_folder(cache)
@@ -217,9 +217,12 @@ def load_corpus(
     try:
         with lock(folder):  # of two that want the same, one waits and finds it done
             if not (own or refresh):
-                with contextlib.suppress(OSError, ValueError, KeyError):
+                with contextlib.suppress(OSError, EOFError, ValueError, KeyError):
                     return _open(folder, cfg)
-            _prepare(path, folder, cfg, max_rows, tok, cats, filters, made_of)
+            try:
+                _prepare(path, folder, cfg, max_rows, tok, cats, filters, made_of)
+            finally:  # what a failure left
+                shutil.rmtree(folder.with_name(f"{folder.name}.part"), ignore_errors=True)
             return _open(folder, cfg)
     except OSError as e:
         raise input_error(cache, f"cannot be used as a cache ({e.strerror})",

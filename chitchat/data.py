@@ -278,7 +278,7 @@ def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "The question has its answers."
     return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
 
-# %% ../nbs/00_data.ipynb #1fb1d076
+# %% ../nbs/00_data.ipynb #5a865e03
 Filters = Sequence[Callable[[pd.DataFrame, DataConfig], Any]]
 ROW_FILTERS: Filters = (drop_empty, drop_links, drop_adverts, drop_foreign, drop_obscene, drop_repetitive,
                         drop_long_questions, drop_long_answers, drop_overlap)
@@ -299,7 +299,8 @@ def apply_filters(df: pd.DataFrame, filters: Filters, cfg: DataConfig) -> tuple[
     dropped = {}
     for f in filters:
         bad = np.asarray(f(df, cfg), dtype=bool)
-        dropped[getattr(f, "__name__", repr(f))] = df.index[bad]
+        name = getattr(f, "__name__", type(f).__name__)
+        dropped[name] = df.index[bad].append(dropped.get(name, df.index[:0]))
         df = df[~bad]
     return df, dropped
 
@@ -425,7 +426,7 @@ class CategoryVocab:
         alike = get_close_matches(name.lower(), self._folded, 5, 0.4)
         return [self._folded[n] for n in alike] or self.names[:5]
 
-# %% ../nbs/00_data.ipynb #ec25634d
+# %% ../nbs/00_data.ipynb #a72cc7a5
 @dataclass
 class Batch:
     "Right-padded ids; `PAD` marks what is not there."
@@ -443,8 +444,8 @@ class Batch:
         return len(self.cat)
 
     def to(self, device: str | torch.device) -> "Batch":
-        "The batch on `device`; from pinned memory, a GPU fetches it without being waited for."
-        return Batch(*(t.to(device, non_blocking=True) for t in vars(self).values()))
+        "The batch on `device`."
+        return Batch(*(t.to(device) for t in vars(self).values()))
 
 
 def pad_rows(rows: Sequence[Sequence[int] | np.ndarray]) -> Tensor:

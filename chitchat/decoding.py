@@ -232,7 +232,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(rows)
 
-# %% ../nbs/03_decoding.ipynb #f7008daa
+# %% ../nbs/03_decoding.ipynb #b332be71
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -246,8 +246,8 @@ def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V
 
 def sample_inverse_cdf(probs: Tensor, u: Tensor) -> Tensor:  # (N, V), uniform (N, 1) → (N, 1)
     "The first token at which the cumulative sum passes `u`; never one without probability."
-    cdf = probs.double().cumsum(-1)
-    return torch.searchsorted(cdf, u * cdf[:, -1:], right=True)
+    cdf = (probs.cpu() if probs.is_mps else probs).double().cumsum(-1)  # a Mac's GPU has no float64
+    return torch.searchsorted(cdf, u.to(cdf) * cdf[:, -1:], right=True).to(probs.device)
 
 
 def one_each(value: Any, n: int, what: str) -> tuple:
@@ -266,7 +266,8 @@ def row_seeds(cfg: DecodeConfig, n: int) -> tuple[int, ...]:
 def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B · copies, steps)
     "Uniform random numbers of each row; the first copy of a question has the seed itself."
     each = [(s + i * 0x9E3779B97F4A7C15) % 2**63 for s in seeds for i in range(copies)]
-    return torch.stack([torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each])
+    rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
+    return torch.stack(rows) if rows else torch.zeros(0, steps)
 
 # %% ../nbs/03_decoding.ipynb #3e8a2bcd
 @dataclass
@@ -436,7 +437,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
 
-# %% ../nbs/03_decoding.ipynb #414c5dcf
+# %% ../nbs/03_decoding.ipynb #ee7f2b67
 Categories = str | Sequence[str | None] | None
 
 
@@ -488,7 +489,10 @@ class Responder:
             for text, found in zip(texts[some], lists):
                 for h in found:
                     h.text = detokenize(self.tok.decode(h.ids), cfg.capitalize) or "..."
-                out.append((self.demote_unknown_words(found, text) if cfg.method == "rerank" else found)[:n])
+                distinct = list({h.text: h for h in reversed(found)}.values())[::-1]  # ids differ, texts not
+                if cfg.method == "rerank":
+                    distinct = self.demote_unknown_words(distinct, text)
+                out.append(distinct[:n])
         return out
 
     def demote_unknown_words(self, answers: list[Hypothesis], question: str) -> list[Hypothesis]:

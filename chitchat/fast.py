@@ -87,11 +87,11 @@ class FastDecoderLayer(nn.Module):
         x = x + self.cross(layer.norm2(x), *question, visible, attn_out)
         return x + layer.ff(layer.norm3(x)), (keys, values)
 
-# %% ../nbs/a5_fast.ipynb #da37329f
+# %% ../nbs/a5_fast.ipynb #663d20fb
 def _fast_layer(m: nn.Module, linear: type[nn.Module]) -> nn.Module:
     if isinstance(m, nn.Linear):
         return linear(m.weight, m.bias)
-    if type(m) is nn.LSTM and not m.bidirectional:
+    if type(m) is nn.LSTM and m.num_layers == 1 and m.batch_first and not m.bidirectional:
         return FastLSTM(m, linear)
     return FastDecoderLayer(m, linear) if type(m) is DecoderLayer else m
 

@@ -137,7 +137,7 @@ def lock(path: str | Path) -> FileLock:
     "`with lock(path):` one process at a time, the others wait; the system frees it when its process ends."
     return FileLock(f"{path}.lock")
 
-# %% ../nbs/a1_files.ipynb #7baf09a8
+# %% ../nbs/a1_files.ipynb #a63aa22f
 class _TolerantStream(io.TextIOWrapper):
     "A stream that goes nowhere from its first failure on."
 
@@ -170,6 +170,8 @@ def tolerant_streams() -> None:
             setattr(sys, name, _TolerantStream(open(os.devnull, "wb"), "utf-8"))
         elif type(stream) is io.TextIOWrapper:
             at_once = stream.line_buffering, stream.write_through
+            with contextlib.suppress(OSError):
+                stream.flush()
             setattr(sys, name, _TolerantStream(stream.buffer, stream.encoding, "replace", None, *at_once))
 
 # %% ../nbs/a1_files.ipynb #bc5e95c5

@@ -231,7 +231,7 @@ def redact_token_in_logs(token: str) -> None:
     for handler in logging.root.handlers:
         handler.addFilter(redact)
 
-# %% ../nbs/a7_serving.ipynb #e6f50eda
+# %% ../nbs/a7_serving.ipynb #efdb39b3
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in an SQLite file; `ChitchatError` if it cannot be read or written."
 
@@ -239,11 +239,12 @@ class SettingsFile(DictPersistence):
         try:
             self.db = sqlite3.connect(path, timeout=1)
             self.db.execute("CREATE TABLE IF NOT EXISTS chats (id INTEGER PRIMARY KEY, settings TEXT)")
+            self.db.execute("PRAGMA user_version = 1")  # a first write: is it allowed?
             chats = self.db.execute("SELECT id, settings FROM chats").fetchall()
-        except sqlite3.Error as error:
+            saved = json.dumps({chat: json.loads(settings) for chat, settings in chats})
+        except (sqlite3.Error, ValueError) as error:
             problem = f"cannot hold the settings of chats ({error})"
             raise input_error(Path(path), problem, "Choose another place for it: --state FILE") from None
-        saved = json.dumps({chat: json.loads(settings) for chat, settings in chats})
         kept = PersistenceInput(bot_data=False, user_data=False)
         super().__init__(kept, chat_data_json=saved, update_interval=1)
 

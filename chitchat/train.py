@@ -116,29 +116,32 @@ def oversample(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # i
     times[0] = 1
     return np.repeat(np.arange(len(cat)), times[cat])
 
-# %% ../nbs/02_train.ipynb #6da7a032
+# %% ../nbs/02_train.ipynb #5b085eef
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
-    "Summed (training loss, the same without the bag of words) of a batch, in nats."
+    "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
     h, _ = model.decode_hidden(batch.tgt_in, memory, memory.init_state)
     real = batch.tgt_out != PAD
     h, target, smoothing = h[real], batch.tgt_out[real], cfg.label_smoothing_factor
     if smoothing or torch.is_autocast_enabled(h.device.type) or not hasattr(F, "linear_cross_entropy"):
-        nll = token_loss(model.logits(h), target, smoothing)[0]
+        logits = model.logits(h)
+        loss = nll = token_loss(logits, target)[0]
+        if smoothing:
+            loss = token_loss(logits, target, smoothing)[0]
     else:  # the same, a few rows at a time
         rows = max(1, 2**22 // len(model.out_bias))  # 16 MB of logits
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows)
-        nll = F.linear_cross_entropy(h, model.embedding.weight, target, linear_bias=model.out_bias,
-                                     reduction="sum", options=options)
-    if not cfg.bow_weight:
-        return nll, nll.detach()
-    return nll + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out), nll.detach()
+        loss = nll = F.linear_cross_entropy(h, model.embedding.weight, target, linear_bias=model.out_bias,
+                                            reduction="sum", options=options)
+    if cfg.bow_weight:
+        loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
+    return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #6229f440
+# %% ../nbs/02_train.ipynb #93b7adf9
 @dataclass
 class StepStats:
     "What one optimizer step tells."
-    nll: float        # nats a token, without the bag of words
+    nll: float        # nats a token
     n_tokens: int
     grad_norm: float  # before clipping
     skipped: bool     # the gradient was not finite
@@ -206,7 +209,7 @@ def newton_schulz(g: Tensor, rounds: int = 5) -> Tensor:
         x = torch.addmm(x, b, x, beta=3.4445)
     return x
 
-# %% ../nbs/02_train.ipynb #7b3659ee
+# %% ../nbs/02_train.ipynb #d412122d
 class Muon(torch.optim.AdamW):
     "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
 
@@ -238,8 +241,9 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
     "AdamW for everything, or Muon for the matrices between the embeddings; only matrices decay."
     inner: dict[str, Any] = dict(params=[], weight_decay=cfg.weight_decay)
     rest: dict[str, Any] = dict(params=[], weight_decay=0.0)
-    for name, p in model.named_parameters():
-        matrix = p.dim() == 2 and min(p.shape) > 1 and not name.startswith(("embedding.", "category."))
+    tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    for p in model.parameters():
+        matrix = p.dim() == 2 and min(p.shape) > 1 and p not in tables
         (inner if matrix else rest)["params"].append(p)
     if cfg.optim == "muon":
         return Muon([inner | {"muon": True}, rest], cfg.learning_rate)
@@ -352,9 +356,9 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #a1323ab7
+# %% ../nbs/02_train.ipynb #86d0dc22
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
-              "torch_compile"}  # when a run goes on
+              "torch_compile", "precision"}  # when a run goes on, perhaps on another machine
 
 
 class Trainer:
@@ -376,18 +380,21 @@ class Trainer:
         if saved and out:
             check_same_run(out, saved["settings"], self.settings)
             for name, part in self.parts.items():
-                part.load_state_dict(saved[name])
+                if saved[name]:  # a scaler has none without fp16
+                    part.load_state_dict(saved[name])
             self.state, self.history = TrainState(**saved["state"]), saved["history"]
+        self.context.broadcast_weights(model)
         self.batches = grad_accum_batches(train, cfg, self.state, self.context)
 
     def save(self) -> str:  # in words
         "Write all that a later call needs to go on; the first process does."
         if not self.out:
             return "Nothing is saved: no folder was given"
-        if not self.context.rank:
-            saved = {name: part.state_dict() for name, part in self.parts.items()}
-            saved |= {"state": asdict(self.state), "settings": self.settings, "history": self.history}
-            save_resume(self.out, saved)
+        if self.context.rank:
+            return "The same call again goes on from the last save"
+        saved = {name: part.state_dict() for name, part in self.parts.items()}
+        saved |= {"state": asdict(self.state), "settings": self.settings, "history": self.history}
+        save_resume(self.out, saved)
         return f"The state after step {self.state.step:,} is saved in {self.out}; the same call again goes on"
 
     def step(self, caught: Sequence[str] = ()) -> tuple[StepStats, bool]:
@@ -494,7 +501,7 @@ class Views(list):
                     print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
                           file=sys.stderr)
 
-# %% ../nbs/02_train.ipynb #43d2d5f2
+# %% ../nbs/02_train.ipynb #b7526412
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -511,6 +518,8 @@ def fit(
     t = Trainer(model, train, cfg, Path(out) if out else None)
     state, cfg, views = t.state, t.cfg, Views()
     state.finished &= state.done(cfg) >= 1  # more may be wanted than before
+    if not state.finished:
+        state.evals = min(state.evals, state.planned(cfg))
     stop, plot = False, "ipykernel" in sys.modules if plot is None else plot
     if not t.context.rank:
         views += [ProgressBar(t), LivePlot(t)] if plot else [ProgressBar(t)]
