@@ -103,7 +103,7 @@ def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #e27c27de
+# %% ../nbs/00_data.ipynb #3f0857eb
 def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
     "(N,) bool: in which texts is the pattern found? It must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -158,7 +158,7 @@ def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
 
 
 def drop_repetitive(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "Nothing but one letter, or one word over and over."
+    "Nothing but one letter, or one word three times running."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
 # %% ../nbs/00_data.ipynb #279eebd3
