@@ -196,18 +196,18 @@ def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
     decay = 1.0 if done < 0.5 else 1.0 - 0.95 * (done - 0.5) / 0.5
     return cfg.learning_rate * min(1.0, (step + 1) / max(1, cfg.warmup_steps)) * decay
 
-# %% ../nbs/02_train.ipynb #79c9badd
+# %% ../nbs/02_train.ipynb #693fe94d
 def newton_schulz(g: Tensor, rounds: int = 5) -> Tensor:
     "Towards the nearest orthogonal matrix: Newton–Schulz iteration, coefficients of Jordan et al. 2024."
     if g.shape[0] > g.shape[1]:
         return newton_schulz(g.mT, rounds).mT
-    x = g.bfloat16() if g.is_cuda else g  # enough, and there it is fast
+    x = g.bfloat16() if pick_precision(g.device) == "bf16" else g  # exact enough
     x = x / (x.norm() + 1e-7)
     for _ in range(rounds):
         a = x @ x.mT
         b = torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315)  # b·A + c·A²
         x = torch.addmm(x, b, x, beta=3.4445)
-    return x
+    return x.to(g.dtype)
 
 # %% ../nbs/02_train.ipynb #d412122d
 class Muon(torch.optim.AdamW):
