@@ -9,7 +9,7 @@ __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig
            'GradAccumBatch', 'grad_accum_batches', 'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit',
            'new_model', 'train_preset', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #9bd17f41
+# %% ../nbs/02_train.ipynb #5191cb4b
 import contextlib, math, sys, time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +28,7 @@ from .checkpoints import (DistributedContext, Stopped, check_same_run, defer_sig
                                   load_model, load_resume, save_checkpoint, save_on_peer_failure, save_resume)
 from .corpus import Corpus
 from .data import EOS, PAD, Batch, LengthBatchSampler, Seq2SeqDataset, collate
+from .fast import keep_memory
 from .files import ChitchatError, check_field, check_fields, progress
 from .models import (Seq2Seq, build_model, cooccurrences, pick_device, preset, set_embedding,
                              set_output_bias, vectors_from_counts)
@@ -356,7 +357,7 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #86d0dc22
+# %% ../nbs/02_train.ipynb #bf83b924
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "torch_compile", "precision"}  # when a run goes on, perhaps on another machine
 
@@ -365,6 +366,7 @@ class Trainer:
     "What belongs to one training: `fit` drives it."
 
     def __init__(self, model: Seq2Seq, train: Seq2SeqDataset, cfg: TrainConfig, out: Path | None = None):
+        keep_memory()
         device, self.context = next(model.parameters()).device, DistributedContext()
         self.cfg = cfg = replace(cfg, precision=pick_precision(device)) if cfg.precision == "auto" else cfg
         self.model, self.out, self.opt = model, out, make_optimizer(model, cfg)
