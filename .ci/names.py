@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ("files", "data", "corpus", "models", "fast", "checkpoints", "train", "contract", "decoding",
-         "retrieval", "commands", "serving", "bot")
+ORDER = ("files", "data", "corpus", "models", "fast", "checkpoints", "train", "contract", "retrieval",
+         "decoding", "commands", "serving", "bot")
 LARGE = ("torch", "numpy", "pandas", "matplotlib", "telegram", "tokenizers", "razdel")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 MAX_WIDTH, MAX_UNPACKED = 110, 3                        # characters a line, values an assignment

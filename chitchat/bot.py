@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #ff1bc1ed
+# %% ../nbs/04_bot.ipynb #6cf44077
 import asyncio, logging, os, random, re, secrets, time, traceback, zlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, Co
 from telegram.request import BaseRequest
 
 from .data import dedup_key, is_obscene
+from .decoding import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
 from .files import ChitchatError, check_field, check_fields
 from .serving import (BatchingQueue, Counters, PerChatUpdateProcessor, QueueFull, RedactingBot,
                               ResponderProtocol, RetryingRateLimiter, SettingsFile, TolerantHTTPXRequest,
@@ -69,7 +70,7 @@ class BotConfig:
                                 "from @BotFather (send it /newbot), then: export TELEGRAM_TOKEN=<token>")
         return cls(token=token.strip(), **settings)
 
-# %% ../nbs/04_bot.ipynb #a26599e4
+# %% ../nbs/04_bot.ipynb #1f2f7009
 MSG_COMMANDS = {
     "start": "поздороваться", "help": "что я умею", "category": "выбрать категорию ответов",
     "style": "как отвечать: спокойно, обычно, смело", "compare": "один вопрос, разные ответы",
@@ -86,8 +87,6 @@ MSG_PRIVACY = (
     "Ответы сочиняет модель на том же сервере, где работает бот, никуда больше ваши слова не передаются.")
 MSG_LOGGED = "Вопросы и ответы записываются в журнал владельца бота."
 MSG_NOT_LOGGED = "Тексты вопросов и ответов нигде не записываются."
-MSG_NO_WORDS = "Я понимаю только слова. Напишите мне что-нибудь, например: «Как дела?»"
-MSG_NOT_RUSSIAN = "Я говорю только по-русски. Напишите мне, пожалуйста, русскими буквами."
 MSG_NOT_TEXT = {
     "sticker": "Забавный стикер! Но я понимаю только слова.",
     "animation": "Красиво движется! Но я понимаю только слова.",
@@ -97,13 +96,11 @@ MSG_NOT_TEXT = {
     "document": "Я пока не умею читать файлы. Напишите главное словами, пожалуйста."}
 MSG_NOT_TEXT |= {"audio": MSG_NOT_TEXT["voice"], "video_note": MSG_NOT_TEXT["video"]}
 MSG_SPEECHLESS = "Даже не знаю, что на это ответить. Спросите иначе, пожалуйста."
-MSG_NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
 MSG_WAIT = "Подождите, пожалуйста: вопросов сейчас слишком много. Спросите ещё раз чуть позже."
 MSG_SORRY = "Ой, что-то у меня сломалось. Попробуйте ещё раз, пожалуйста."
 MSG_FORGOTTEN = "Этого вопроса я уже не помню. Спросите ещё раз, пожалуйста."
 MSG_CHOOSE_CATEGORY = "О чём поговорим? Выберите категорию:"
 MSG_CATEGORY = "Категория: {}."
-MSG_NO_CATEGORIES = "У этой модели нет категорий: просто напишите мне что-нибудь."
 MSG_CHOOSE_STYLE = ("Как отвечать?\nспокойно — самое вероятное\nобычно — как настроена модель\n"
                     "смело — неожиданное")
 MSG_STYLE = {"спокойно": "Буду отвечать спокойно.", "обычно": "Буду отвечать как обычно.",
@@ -115,18 +112,11 @@ MSG_COMPARE = "Напишите вопрос после команды, напр
 MSG_STATS = ("Ответов: {answers}\nЖдали: половина не дольше {p50:.2f} с, 95 % не дольше {p95:.2f} с\n"
              "Попросили подождать: {busy}\nОшибок: {errors}\nПовторов: {retries}\nРаботаю: {hours:.1f} ч")
 
-# %% ../nbs/04_bot.ipynb #75211a05
+# %% ../nbs/04_bot.ipynb #2d6437ef
 def sendable(text: str) -> str:
     "`text` without halves of surrogate pairs, at most 4,096 UTF-16 units of it."
     units = text.encode("utf-16-le", "surrogatepass")[:2 * MessageLimit.MAX_TEXT_LENGTH]
     return units.decode("utf-16-le", "ignore").strip()
-
-
-def reject_reason(question: str) -> str | None:
-    "What to say instead of asking the model; None if the question is one."
-    if not any(c.isalpha() for c in question):
-        return MSG_NO_WORDS
-    return None if re.search("[а-яё]", question, re.IGNORECASE) else MSG_NOT_RUSSIAN
 
 
 def first_sendable(answers: Sequence[str], avoid: Sequence[str] = (), clean: bool = False) -> str | None:

@@ -7,7 +7,7 @@ __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig
            'batch_loss', 'StepStats', 'train_step', 'pick_precision', 'lr_at', 'newton_schulz', 'Muon',
            'make_optimizer', 'derangement', 'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState',
            'GradAccumBatch', 'grad_accum_batches', 'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit',
-           'new_model', 'train_preset', 'train_or_load']
+           'new_model', 'train_preset', 'train_or_load', 'reverse_corpus']
 
 # %% ../nbs/02_train.ipynb #5191cb4b
 import contextlib, math, sys, time
@@ -598,3 +598,11 @@ def train_or_load(
     model = new_model(corpus, arch, size, seed)
     history = fit(model, corpus.train, corpus.valid, cfg, out=out, corpus=corpus, plot=plot)
     return (load_model(out) if out else model), history
+
+# %% ../nbs/02_train.ipynb #4c9f6617
+def reverse_corpus(corpus: Corpus) -> Corpus:
+    "Answers as questions, to train p(q|a); a token counts as a character (Li et al. 2016, arXiv 1510.03055)."
+    def turn(d: Seq2SeqDataset) -> Seq2SeqDataset:
+        n = np.diff(d.src_off).astype(np.int32) + 1
+        return Seq2SeqDataset(d.tgt, d.tgt_off, d.src, d.src_off, d.cat, n)
+    return replace(corpus, train=turn(corpus.train), valid=turn(corpus.valid))
