@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #6cf44077
+# %% ../nbs/04_bot.ipynb #e92585c3
 import asyncio, logging, os, random, re, secrets, time, traceback, zlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import torch
 from telegram import (BotCommand, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters,
                       Update)
 from telegram.constants import ChatAction, MessageLimit
@@ -24,7 +25,8 @@ from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, Co
 from telegram.request import BaseRequest
 
 from .data import dedup_key, is_obscene
-from .decoding import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
+from .decoding import (MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, Responder,
+                               reject_reason)
 from .files import ChitchatError, check_field, check_fields
 from .serving import (BatchingQueue, Counters, PerChatUpdateProcessor, QueueFull, RedactingBot,
                               ResponderProtocol, RetryingRateLimiter, SettingsFile, TolerantHTTPXRequest,
@@ -475,17 +477,16 @@ def build_app(cfg: BotConfig, responder: ResponderProtocol,
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #8892143f
+# %% ../nbs/04_bot.ipynb #45427ff9
 def run(cfg: BotConfig, responder: ResponderProtocol | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for handler in logging.root.handlers:  # errors of the start are raised as well
         handler.addFilter(lambda record: "Bootstrap" not in f"{record.msg} {record.args}")
     if responder is None:
-        import torch
-        from chitchat.decoding import Responder
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is for the people
         responder = Responder.from_checkpoint(cfg.checkpoint)
+        log.info("method: %s", responder.decode)
     app = build_app(cfg, responder)
     kinds: dict[str, Any] = dict(bootstrap_retries=2,
                                  allowed_updates=["message", "edited_message", "callback_query"])

@@ -7,7 +7,7 @@ __all__ = ['RAW_FILE', 'CHAT_HELP', 'command', 'write_result', 'add_fields', 'gi
            'train_main', 'evaluate_main', 'polite_answers', 'chat', 'read_questions', 'answer_main', 'show_answers',
            'demo_main']
 
-# %% ../nbs/a6_commands.ipynb #a1eac3b9
+# %% ../nbs/a6_commands.ipynb #66ba59e0
 import argparse, ast, contextlib, io, json, math, sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -22,13 +22,14 @@ from .files import (VOCAB_SIZES, ChitchatError, data_path, input_error, make_fol
                             raw_lines, tolerant_streams, write_atomic)
 from .data import DataConfig
 from .corpus import Corpus, load_corpus
-from .models import PRESETS, ModelConfig, count_parameters, preset
+from .models import PRESETS, ModelConfig, Seq2Seq, count_parameters, preset
 from .fast import PRECISIONS
 from .checkpoints import init_distributed, load_checkpoint, save_checkpoint
 from .train import TrainConfig, evaluate, fit, new_model, reverse_corpus, train_preset
 from .decoding import (INDEX, METHODS, MSG_NO_CATEGORIES, MSG_NOTHING_ELSE, REVERSE, DecodeConfig,
-                               Responder, answer_stats, reject_reason, save_decoding, side_by_side)
-from .retrieval import build_index, index_exists
+                               Responder, answer_stats, load_decoding, reject_reason, save_decoding,
+                               side_by_side, words_of)
+from .retrieval import BLOCK, build_index
 
 # %% ../nbs/a6_commands.ipynb #b1d94d2c
 def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
@@ -83,26 +84,26 @@ def given(args: argparse.Namespace, config: type) -> dict[str, Any]:
     "The fields of a configuration that a command line has set."
     return {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
 
-# %% ../nbs/a6_commands.ipynb #23632a42
+# %% ../nbs/a6_commands.ipynb #c426f4df
 RAW_FILE = "qa_data.jsonl or train.txt, plain, .zip or .gz"
 
 
-def train_reverse(corpus: Corpus, size: str, cfg: TrainConfig, share: float, out: Path) -> None:
-    "An LSTM of p(q|a), trained for a share of `cfg`, or taken up where it was left."
+def train_reverse(corpus: Corpus, size: str, cfg: TrainConfig, share: float, out: Path | None) -> Seq2Seq:
+    "An LSTM of p(q|a), trained for a share of `cfg`, or taken up where it was left in `out`."
     turned, steps = reverse_corpus(corpus), cfg.steps and math.ceil(cfg.steps * share)
     cfg = replace(cfg, steps=steps, minutes=cfg.minutes and cfg.minutes * share, evals=1, eval_every=None,
                   **dict(optim="adamw") | train_preset("lstm", size))
     model = new_model(turned, "lstm", size, cfg.seed)
     fit(model, turned.train, turned.valid, cfg, out=out, corpus=turned)
+    return model
 
 
-def save_answering(corpus: Corpus, out: Path) -> DecodeConfig:
-    "Put an index of the training data beside a model, and the best way known to answer, which is returned."
-    decode = DecodeConfig(method="retrieve")
-    if not index_exists(out / INDEX):
-        build_index(corpus.train_texts, out / INDEX)
-    save_decoding(out, decode)
-    return decode
+def save_answering(corpus: Corpus, out: Path, decode: DecodeConfig) -> None:
+    "Put beside a model the rest of what answers need: index and words of the training data, and the way."
+    build_index(corpus.train_texts, out / INDEX)
+    texts = corpus.train_texts
+    blocks = (texts[i:i + BLOCK] for i in range(0, len(texts), BLOCK))
+    save_decoding(out, decode, words_of(t for b in blocks for side in (b.question, b.answer) for t in side))
 
 
 @command
@@ -149,10 +150,10 @@ def train_main(argv: list[str] | None = None) -> None:
         if a.reverse:
             train_reverse(corpus, size, cfg, a.reverse, a.out / REVERSE)
         if context.rank == 0:
-            decode = save_answering(corpus, a.out)
-            say(f"Talk to it: chitchat_answer --checkpoint {a.out} (method: {decode})")
+            save_answering(corpus, a.out, DecodeConfig(method="retrieve"))
+            say(f"Talk to it: chitchat_answer --checkpoint {a.out}")
 
-# %% ../nbs/a6_commands.ipynb #d31cf952
+# %% ../nbs/a6_commands.ipynb #1529b9fd
 @command
 def evaluate_main(argv: list[str] | None = None) -> None:
     "The command `chitchat_evaluate`: figures of a checkpoint, as JSON."
@@ -163,7 +164,8 @@ def evaluate_main(argv: list[str] | None = None) -> None:
     a = p.parse_args(argv)
     ck = load_checkpoint(a.checkpoint)
     corpus = load_corpus(a.data, ck.data_cfg, tok=ck.tok, cats=ck.cats)
-    figures = vars(a) | {"pairs": len(corpus.valid)} | evaluate(ck.model, corpus.valid)
+    figures = vars(a) | {"method": str(load_decoding(a.checkpoint)[0]), "pairs": len(corpus.valid)}
+    figures |= evaluate(ck.model, corpus.valid)
     write_result(json.dumps(figures, ensure_ascii=False))
 
 # %% ../nbs/a6_commands.ipynb #41c89065
@@ -274,7 +276,7 @@ def answer_main(argv: list[str] | None = None) -> None:
     elif answers:
         write_result("\n".join(answers))
 
-# %% ../nbs/a6_commands.ipynb #edca2976
+# %% ../nbs/a6_commands.ipynb #af9165a4
 def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     print("\nQuestions it never saw, people's answer and the model's:")
@@ -299,20 +301,26 @@ def demo_main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="chitchat_demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
                                 description="Train a small model, see what it answers, and talk to it.")
     p.add_argument("--data", type=Path, default=data_path(), help=RAW_FILE)
-    p.add_argument("--minutes", type=float, default=2.0, help="of training")
+    p.add_argument("--steps", type=int, default=800, help="of training")
+    p.add_argument("--minutes", type=float, help="of training, instead")
     p.add_argument("--out", type=Path, default="checkpoints/demo", help="folder for the checkpoint")
     a = p.parse_args(argv)
-    cfg = TrainConfig(minutes=a.minutes, evals=3, **train_preset("lstm", "tiny"))
+    length = dict(minutes=a.minutes) if a.minutes is not None else dict(steps=a.steps)
+    cfg = TrainConfig(**length, evals=3, **train_preset("lstm", "tiny"))
     make_folder(a.out)
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
     print(corpus.describe(), flush=True)
     model = new_model(corpus, "lstm", "tiny")
-    print(f"\nTraining: lstm, {count_parameters(model):,} parameters, {a.minutes:g} minutes", flush=True)
+    print(f"\nTraining: lstm, {count_parameters(model):,} parameters", flush=True)
     history = fit(model, corpus.train, corpus.valid, cfg)
     columns = ["step", "tokens", "ppl", "bits_per_char", "question_gain"]
     print(history[columns].round(3).to_string(index=False))
-    save_checkpoint(a.out, model, corpus.tok, corpus.cats, corpus.cfg, history.to_dict("records"))
-    responder = Responder(model, corpus.tok, corpus.cats, corpus.cfg)
+    print("\nTraining the reverse model, which helps to choose among answers", flush=True)
+    reverse, rest = train_reverse(corpus, "tiny", cfg, 0.25, None), (corpus.tok, corpus.cats, corpus.cfg)
+    save_checkpoint(a.out / REVERSE, reverse, *rest)
+    save_checkpoint(a.out, model, *rest, history.to_dict("records"))
+    save_answering(corpus, a.out, DecodeConfig(method="rerank"))
+    responder = Responder.from_checkpoint(a.out)
     show_answers(responder, corpus.valid_df)
     print(f"\nThe model is saved in {a.out}. To talk to it again: chitchat_answer --checkpoint {a.out}")
     if sys.stdin.isatty() and sys.stdout.isatty():

@@ -33,12 +33,13 @@ from .files import ChitchatError, check_field, check_fields, input_error, write_
 from .models import Seq2Seq, reorder_state
 from .retrieval import Index
 
-# %% ../nbs/03_decoding.ipynb #893b94b6
+# %% ../nbs/03_decoding.ipynb #7c7c4705
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     "The smallest set of tokens with probability `p`, renormalised (Holtzman et al. 2020, arXiv 1904.09751)."
-    ranked = probs.topk(min(1000, probs.shape[-1])).values
-    if (ranked.sum(-1) < p).any():  # seldom, and sorting all tokens is slow
-        ranked = probs.sort(descending=True).values
+    for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
+        ranked = probs.topk(min(k, probs.shape[-1])).values
+        if (ranked.sum(-1) >= p).all():
+            break
     before = ranked.cumsum(-1) - ranked  # of all likelier tokens: 0 for the first, which always stays
     least = ranked.masked_fill(before >= p, 2.0).amin(-1, keepdim=True)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
@@ -427,8 +428,9 @@ def words_of(texts: Iterable[str]) -> frozenset[str]:
     "Every word of some texts, in lower case, ё as е."
     return frozenset(w for text in texts for w in re.findall(r"\w+", text.lower().replace("ё", "е")))
 
-# %% ../nbs/03_decoding.ipynb #32f41058
-DECODING, WORDS, REVERSE, INDEX = "decoding.json", "words.txt", "reverse", "index"
+# %% ../nbs/03_decoding.ipynb #ca4cd9b5
+DECODING, WORDS = "decoding.json", "words.txt"  # in a checkpoint,
+REVERSE, INDEX = "reverse", "index"             # as are these folders
 
 
 def save_decoding(
@@ -547,7 +549,7 @@ def reject_reason(question: str) -> str | None:
         return MSG_NO_WORDS
     return None if re.search("[а-яё]", question, re.IGNORECASE) else MSG_NOT_RUSSIAN
 
-# %% ../nbs/03_decoding.ipynb #dd930692
+# %% ../nbs/03_decoding.ipynb #1c27e171
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
@@ -560,7 +562,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #bde37fa9
+# %% ../nbs/03_decoding.ipynb #a95f5894
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length

@@ -58,9 +58,6 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--categories", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма"])
-    p.add_argument("--guidance", nargs="+", type=float, default=[1, 1.5, 2, 3],
-                   help="weights of the category in decoding")
-    p.add_argument("--table", type=float, default=2, help="the weight that answers the table")
     shown = ["Викторина", "Армянское радио", "Пьеса: драма", "Что? Где? Когда?", "Пьеса: комедия"]
     p.add_argument("--show", nargs="+", default=shown, help="categories of the table")
     a = p.parse_args()
@@ -100,16 +97,15 @@ def main():
     result["judge_on_real_answers"] = float(np.mean(list(real_hits.values())))
     questions = corpus.valid_df.question.drop_duplicates().sample(frac=1, random_state=0)[:200].tolist()
     result["chance"] = 1 / len(a.categories)
-    for w in a.guidance:
-        said = {c: responder.answers(questions, c, category_guidance_scale=w) for c in a.categories}
+    for method in ("greedy", "rerank"):
+        said = {c: responder.answers(questions, c, method=method, seed=0) for c in a.categories}
         hits = {c: float(np.mean([judge(x) == c for x in said[c]])) for c in a.categories}
-        result[f"recognised, category guidance {w:g}"] = float(np.mean(list(hits.values())))
-        result |= {f"«{c}», category guidance {w:g}": hit for c, hit in hits.items()}
-    result["category guidance of the table of answers"] = a.table
+        result[f"recognised, {method}"] = float(np.mean(list(hits.values())))
+        result |= {f"«{c}», {method}": hit for c, hit in hits.items()}
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, ensure_ascii=False, indent=1)
     (RESULTS / "category.json").write_text(text + "\n", encoding="utf-8")
-    shown = {c: responder.answers(questions[:10], c, category_guidance_scale=a.table) for c in a.show}
+    shown = {c: responder.answers(questions[:10], c, method="rerank", seed=0) for c in a.show}
     table = pd.DataFrame({"question": questions[:10]} | shown)
     table.to_csv(RESULTS / "category_answers.csv", index=False)
     print(text)

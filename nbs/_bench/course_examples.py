@@ -8,23 +8,14 @@ The examples are a file of question<TAB>answer. Writes results/course_examples.c
 
 import argparse
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
-from chitchat.decoding import DecodeConfig, Responder, answer_stats
+from chitchat.decoding import METHODS, Responder, answer_stats
 from chitchat.files import read_pairs
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = {
-    "greedy": DecodeConfig(),
-    "beam": DecodeConfig(method="beam"),
-    "nucleus": DecodeConfig(method="nucleus", seed=0),
-    "guided": DecodeConfig(guidance_scale=2.0),
-    "rerank": DecodeConfig(method="rerank", temperature=0.7, min_p=0.05, seed=0),
-}
-
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,15 +24,13 @@ def main():
     a = p.parse_args()
     responder, pairs = Responder.from_checkpoint(a.checkpoint), read_pairs(a.examples)
     table = pd.DataFrame({"question": pairs.question, "course": pairs.answer})
-    methods = METHODS | {"default": replace(responder.decode, seed=0)}  # `decoding.json` of this checkpoint
-    for name, decoding in methods.items():
-        table[name] = responder.answers(list(pairs.question), **asdict(decoding))
+    for method in METHODS:
+        table[method] = responder.answers(list(pairs.question), method=method, seed=0)
     about = dict(model=a.checkpoint.name, date=time.strftime("%Y-%m-%d"))
     RESULTS.mkdir(exist_ok=True)
     table.assign(**about).to_csv(RESULTS / "course_examples.csv", index=False)
-    figures = {name: answer_stats(table[name], table.question) for name in ("course", *methods)}
+    figures = {name: answer_stats(table[name], table.question) for name in ("course", *METHODS)}
     print(pd.DataFrame(figures).T.round(3).to_string())
-
 
 if __name__ == "__main__":
     main()

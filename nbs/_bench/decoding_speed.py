@@ -28,7 +28,11 @@ from chitchat.models import build_model, preset
 
 V, D = 8000, 256
 LAYERS, HEADS = 3, 4
-MODES = {"greedy": {}, "beam 5": dict(method="beam"), "nucleus 0.9": dict(method="nucleus", seed=0)}
+MODES = {
+    "greedy": {},
+    "beam 5": dict(method="beam"),
+    "nucleus 0.9": dict(method="nucleus", temperature=1.0, min_p=0.0, seed=0),
+}
 
 
 def ours(arch: str, precision: str | None):

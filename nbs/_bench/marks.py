@@ -1,0 +1,88 @@
+"""What people say of answers, blind. First the answers, shuffled, nobody knows whose:
+
+    python nbs/_bench/marks.py ask --data data/train.txt --checkpoints ck/lstm ck/transformer ck/cnn \
+        --questions questions.txt --out marks
+
+`--questions` are held-out questions, a line each, that can be asked out of context (choose them by reading).
+Two people get FOLDER/items.tsv and these words, and nothing else. «Judge each line as a native reader of
+Russian. Sensible: a person could say this in reply to this very question. Specific: sensible, and it would
+not do as well in reply to most other questions. Fluent: the text alone is grammatical Russian of real words.»
+Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. Then:
+
+    python nbs/_bench/marks.py score --out marks --marks marks/one.tsv marks/two.tsv
+
+prints shares with standard errors and the raters' agreement, and writes results/marks.csv and some answers,
+results/marks_answers.csv, beside this file; 03_decoding shows both.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from chitchat.corpus import load_corpus
+from chitchat.data import clean_text
+from chitchat.decoding import Responder
+
+RESULTS = Path(__file__).parent / "results"
+MARKS = ["sensible", "specific", "fluent"]
+METHODS = {
+    "greedy": dict(method="greedy"),
+    "beam": dict(method="beam"),
+    "hot nucleus": dict(method="nucleus", temperature=1.0, min_p=0.0),
+    "rerank": dict(method="rerank"),
+    "retrieve": dict(method="retrieve"),
+}
+
+
+def ask(a):
+    responders = {Path(c).name: Responder.from_checkpoint(c) for c in a.checkpoints}
+    first = next(iter(responders.values()))
+    corpus = load_corpus(a.data, first.data_cfg, tok=first.tok, cats=first.cats)
+    questions = Path(a.questions).read_text(encoding="utf-8").splitlines()
+    people = corpus.valid_df.drop_duplicates("question").set_index("question").answer
+    table = pd.DataFrame({"question": questions})
+    table["people"] = [people[clean_text(q)] for q in questions]
+    table["people, dealt at random"] = list(table.people[5:]) + list(table.people[:5])
+    found = [first.index.search(clean_text(q), 1) for q in questions]
+    table["nearest question's answer"] = [near[0].answer if near else "" for near in found]
+    for name, responder in responders.items():
+        for method, decoding in METHODS.items():
+            table[f"{name} {method}"] = responder.answers(questions, **decoding, seed=0)
+    a.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(a.out / "answers.csv", index=False)
+    every = table.melt("question", var_name="system", value_name="answer")
+    every["answer"] = every.answer.map(lambda t: " ".join(t.split()))
+    items = every[["question", "answer"]].drop_duplicates().sample(frac=1, random_state=0)
+    items.insert(0, "id", range(len(items)))
+    every.merge(items).to_csv(a.out / "key.csv", index=False)
+    items.to_csv(a.out / "items.tsv", sep="\t", index=False, header=False, quoting=3)
+    print(f"{len(items)} answers to {len(questions)} questions, {table.shape[1] - 1} systems")
+
+
+def score(a):
+    raters = [pd.read_csv(path, sep="\t", names=["id", *MARKS], index_col="id") for path in a.marks]
+    key = pd.read_csv(a.out / "key.csv", keep_default_na=False)
+    both = sum(raters) / len(raters)
+    agreement = (raters[0] == raters[1]).mean().round(3)
+    print("the raters agree in:", agreement.to_dict())
+    marked = key.join(both, "id").dropna()
+    marked["SSA"] = (marked.sensible + marked.specific) / 2
+    by = marked.groupby("system", sort=False)[[*MARKS, "SSA"]]
+    table = by.mean().assign(error=by.SSA.sem(), answers=by.SSA.size()).sort_values("SSA", ascending=False)
+    print(table.round(3).to_string())
+    table.round(4).assign(**{f"agreement_{k}": v for k, v in agreement.items()}).to_csv(RESULTS / "marks.csv")
+    answers = pd.read_csv(a.out / "answers.csv", keep_default_na=False)
+    answers.sample(20, random_state=0).to_csv(RESULTS / "marks_answers.csv", index=False)
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=["ask", "score"])
+    p.add_argument("--data")
+    p.add_argument("--checkpoints", nargs="+")
+    p.add_argument("--questions")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--marks", nargs="+")
+    args = p.parse_args()
+    {"ask": ask, "score": score}[args.what](args)
