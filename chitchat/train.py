@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig', 'condition_dropout', 'oversample',
-           'batch_loss', 'StepStats', 'train_step', 'pick_precision', 'lr_at', 'newton_schulz', 'Muon',
-           'make_optimizer', 'derangement', 'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState',
-           'GradAccumBatch', 'grad_accum_batches', 'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit',
-           'new_model', 'train_preset', 'train_or_load', 'reverse_corpus']
+           'batch_loss', 'StepStats', 'train_step', 'pick_precision', 'lr_at', 'make_optimizer', 'derangement',
+           'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState', 'GradAccumBatch', 'grad_accum_batches',
+           'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit', 'new_model', 'train_preset',
+           'train_or_load']
 
 # %% ../nbs/02_train.ipynb #5191cb4b
 import contextlib, math, sys, time
@@ -54,7 +54,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
-# %% ../nbs/02_train.ipynb #78010ddc
+# %% ../nbs/02_train.ipynb #aa375f3d
 @dataclass(frozen=True)
 class TrainConfig:
     "How long a model is trained (`steps` or `minutes`) and how; `ChitchatError` for what makes no sense."
@@ -77,7 +77,6 @@ class TrainConfig:
     eval_pairs: int = 1000          # held-out pairs they use, the same ones each time
     early_stopping_patience: int | None = None  # stop after so many evaluations in a row without a better one
     save_every: int = 500           # steps between saves that a run can resume from
-    optim: str = "adamw"            # or 'muon'
     precision: str = "auto"         # 'fp32', 'bf16', 'fp16', or 'auto': by what the device can
     torch_compile: bool = False     # minutes of waiting first, and a C++ compiler on a CPU
     seed: int = 0
@@ -89,7 +88,7 @@ class TrainConfig:
                      weight_decay="[0, inf)", label_smoothing_factor="[0, 1)", bow_weight="[0, inf)",
                      drop_category=share, drop_question=share, drop_question_from=share,
                      oversample_power=share, evals=once, eval_every=once, eval_pairs=once,
-                     early_stopping_patience=once, save_every=once, optim=("adamw", "muon"),
+                     early_stopping_patience=once, save_every=once,
                      precision=("auto", "fp32", "bf16", "fp16"), seed="[0, 4294967295]")
         one = (self.steps is None) != (self.minutes is None)
         check_field(self, "steps", one, "give either steps or minutes")
@@ -197,60 +196,16 @@ def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
     decay = 1.0 if done < 0.5 else 1.0 - 0.95 * (done - 0.5) / 0.5
     return cfg.learning_rate * min(1.0, (step + 1) / max(1, cfg.warmup_steps)) * decay
 
-# %% ../nbs/02_train.ipynb #693fe94d
-def newton_schulz(g: Tensor, rounds: int = 5) -> Tensor:
-    "Towards the nearest orthogonal matrix: Newton–Schulz iteration, coefficients of Jordan et al. 2024."
-    if g.shape[0] > g.shape[1]:
-        return newton_schulz(g.mT, rounds).mT
-    x = g.bfloat16() if pick_precision(g.device) == "bf16" else g  # exact enough
-    x = x / (x.norm() + 1e-7)
-    for _ in range(rounds):
-        a = x @ x.mT
-        b = torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315)  # b·A + c·A²
-        x = torch.addmm(x, b, x, beta=3.4445)
-    return x.to(g.dtype)
-
-# %% ../nbs/02_train.ipynb #d412122d
-class Muon(torch.optim.AdamW):
-    "Muon for groups with `muon=True`, whose parameters must be matrices; AdamW for the others."
-
-    def __init__(self, groups: list[dict], lr: float, weight_decay: float = 0.0, rounds: int = 3):
-        self.momentum, self.rounds = 0.95, rounds
-        groups = [{"muon": False} | g for g in groups]
-        super().__init__(groups, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
-
-    @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
-        "Update all parameters that have a gradient; `closure` is not called."
-        groups = self.param_groups
-        self.param_groups = [g for g in groups if not g["muon"]]
-        super().step()
-        self.param_groups = groups
-        for group in groups:
-            for p in group["params"] if group["muon"] else ():
-                if p.grad is not None:
-                    state = self.state[p]
-                    if not state:  # AdamW's loading looks for a step in every state
-                        state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
-                    state["momentum"].lerp_(p.grad, 1 - self.momentum)
-                    update = newton_schulz(p.grad.lerp(state["momentum"], self.momentum), self.rounds)
-                    scale = 0.2 * max(p.shape) ** 0.5  # the size of an Adam update (Liu et al. 2025)
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
-
-
+# %% ../nbs/02_train.ipynb #2b36d5d5
 def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    "AdamW for everything, or Muon for the matrices between the embeddings; only matrices decay."
-    inner: dict[str, Any] = dict(params=[], weight_decay=cfg.weight_decay)
-    rest: dict[str, Any] = dict(params=[], weight_decay=0.0)
+    "AdamW; only the matrices between the embeddings decay."
     tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    for p in model.parameters():
-        matrix = p.dim() == 2 and min(p.shape) > 1 and p not in tables
-        (inner if matrix else rest)["params"].append(p)
-    if cfg.optim == "muon":
-        return Muon([inner | {"muon": True}, rest], cfg.learning_rate)
-    return torch.optim.AdamW([inner, rest], lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
+    decays = lambda p: p.dim() == 2 and min(p.shape) > 1 and p not in tables
+    groups = [dict(params=[p for p in model.parameters() if decays(p)], weight_decay=cfg.weight_decay),
+              dict(params=[p for p in model.parameters() if not decays(p)], weight_decay=0.0)]
+    return torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #58ca8fd2
+# %% ../nbs/02_train.ipynb #f9964977
 def derangement(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its own question."
     p = np.random.default_rng(seed).permutation(n)
@@ -303,7 +258,7 @@ def evaluate(
         m.training = mode
     return metrics_from_sums(data, nll, wrong - nll)
 
-# %% ../nbs/02_train.ipynb #206be9c7
+# %% ../nbs/02_train.ipynb #4bbe30b6
 @dataclass
 class TrainState:
     "Where a training stands; what a resume needs beside weights and optimizer."
@@ -328,7 +283,7 @@ class TrainState:
         "How many evaluations should be behind."
         return self.step // cfg.eval_every if cfg.eval_every else int(self.done(cfg) * cfg.evals)
 
-# %% ../nbs/02_train.ipynb #3bc15964
+# %% ../nbs/02_train.ipynb #0e9abc92
 @dataclass
 class GradAccumBatch:
     "The micro-batches of one step."
@@ -357,7 +312,7 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #bf83b924
+# %% ../nbs/02_train.ipynb #6ea02b8f
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "torch_compile", "precision"}  # when a run goes on, perhaps on another machine
 
@@ -435,7 +390,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #8c254fc2
+# %% ../nbs/02_train.ipynb #36164796
 def plot_history(
     history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
     against: str = "tokens",                          # or "seconds", "step"
@@ -451,7 +406,7 @@ def plot_history(
     plt.close(fig)  # who wants to see it shows it; otherwise a notebook would show it twice
     return fig
 
-# %% ../nbs/02_train.ipynb #78d8db6b
+# %% ../nbs/02_train.ipynb #7ac6f1ac
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -503,7 +458,7 @@ class Views(list):
                     print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
                           file=sys.stderr)
 
-# %% ../nbs/02_train.ipynb #b7526412
+# %% ../nbs/02_train.ipynb #0517c423
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -551,7 +506,7 @@ def fit(
             views.show("close")
     return pd.DataFrame(t.history)
 
-# %% ../nbs/02_train.ipynb #a100c544
+# %% ../nbs/02_train.ipynb #7035c289
 def new_model(
     corpus: Corpus,  # whose tokens are counted
     arch: str,       # family
@@ -575,9 +530,9 @@ def train_preset(arch: str, size: str) -> dict[str, Any]:
     "Fields of `TrainConfig` that suit a family at a size."
     large = dict(learning_rate=1e-3, max_tokens=32000, warmup_steps=1000, save_every=2000)
     small = dict(learning_rate=1.5e-3 if (arch, size) == ("cnn", "small") else 3e-3, max_tokens=2000)
-    return (large if size == "base" else small) | (dict(optim="muon") if arch == "transformer" else {})
+    return large if size == "base" else small
 
-# %% ../nbs/02_train.ipynb #0366420f
+# %% ../nbs/02_train.ipynb #38928b7b
 TRAIN_BUDGETS: dict[str, dict] = {"tiny": {"steps": 400}, "small": {"minutes": 10.0},
                                   "base": {"minutes": 480.0}}
 
@@ -598,11 +553,3 @@ def train_or_load(
     model = new_model(corpus, arch, size, seed)
     history = fit(model, corpus.train, corpus.valid, cfg, out=out, corpus=corpus, plot=plot)
     return (load_model(out) if out else model), history
-
-# %% ../nbs/02_train.ipynb #4c9f6617
-def reverse_corpus(corpus: Corpus) -> Corpus:
-    "Answers as questions, to train p(q|a); a token counts as a character (Li et al. 2016, arXiv 1510.03055)."
-    def turn(d: Seq2SeqDataset) -> Seq2SeqDataset:
-        n = np.diff(d.src_off).astype(np.int32) + 1
-        return Seq2SeqDataset(d.tgt, d.tgt_off, d.src, d.src_off, d.cat, n)
-    return replace(corpus, train=turn(corpus.train), valid=turn(corpus.valid))

@@ -67,6 +67,7 @@ def score(a):
     agreement = (raters[0] == raters[1]).mean().round(3)
     print("the raters agree in:", agreement.to_dict())
     marked = key.join(both, "id").dropna()
+    marked.to_csv(a.out / "marked.csv", index=False)
     marked["SSA"] = (marked.sensible + marked.specific) / 2
     by = marked.groupby("system", sort=False)[[*MARKS, "SSA"]]
     table = by.mean().assign(error=by.SSA.sem(), answers=by.SSA.size()).sort_values("SSA", ascending=False)
