@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #e92585c3
+# %% ../nbs/04_bot.ipynb #4989cfc5
 import asyncio, logging, os, random, re, secrets, time, traceback, zlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,8 +25,8 @@ from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, Co
 from telegram.request import BaseRequest
 
 from .data import dedup_key, is_obscene
-from .decoding import (MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, Responder,
-                               reject_reason)
+from .commands import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
+from .decoding import Responder
 from .files import ChitchatError, check_field, check_fields
 from .serving import (BatchingQueue, Counters, PerChatUpdateProcessor, QueueFull, RedactingBot,
                               ResponderProtocol, RetryingRateLimiter, SettingsFile, TolerantHTTPXRequest,

@@ -4,10 +4,11 @@
         --reverse ck/reverse
 
 `--marked`: columns question, system, answer, sensible, specific, fluent; `marks.py score` writes it.
-`--reverse`: a model of p(q|a), trained here for `--minutes` where there is none. For each figure: how often it puts the better of two answers to a question first (AUC within questions), for answers
-that models wrote and for those that people gave to similar questions; and for a logistic regression on all
-figures, cross-validated by question. Then the attack: answers that must lose against people's own.
-Writes results/judge.csv and results/judge_attack.csv beside this file; 03_decoding shows them.
+`--reverse`: a model of p(q|a), trained here for `--minutes` where there is none. For each figure: how often
+it puts the better of two answers to a question first (AUC within questions), for answers that models wrote
+and for those that people gave to similar questions; and for a logistic regression on all figures,
+cross-validated by question. Then the attack: answers that must lose against people's own. Writes
+results/judge.csv and results/judge_attack.csv beside this file; 03_decoding shows them.
 """
 
 import argparse
@@ -57,7 +58,8 @@ def figures(responder, reverse, questions, answers, similarity):
 def reverse_model(corpus, folder, minutes):
     "An LSTM that was shown the answers and learnt to say the questions."
     def turn(d):
-        return Seq2SeqDataset(d.tgt, d.tgt_off, d.src, d.src_off, d.cat, np.diff(d.src_off).astype(np.int32) + 1)
+        n = np.diff(d.src_off).astype(np.int32) + 1
+        return Seq2SeqDataset(d.tgt, d.tgt_off, d.src, d.src_off, d.cat, n)
 
     turned = replace(corpus, train=turn(corpus.train), valid=turn(corpus.valid))
     if not (folder / "model.safetensors").exists():
