@@ -534,7 +534,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #a95f5894
+# %% ../nbs/03_decoding.ipynb #57cf5171
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length
