@@ -11,8 +11,8 @@ Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. The
 
     python nbs/_bench/marks.py score --out marks --marks marks/one.tsv marks/two.tsv
 
-prints shares with standard errors and the raters' agreement, and writes results/marks.csv and some answers,
-results/marks_answers.csv, beside this file; 03_decoding shows both.
+prints shares with standard errors and the raters' agreement, and writes results/marks.csv beside this file;
+03_decoding shows it.
 """
 
 import argparse
@@ -22,17 +22,10 @@ import pandas as pd
 
 from chitchat.corpus import load_corpus
 from chitchat.data import clean_text
-from chitchat.decoding import Responder
+from chitchat.decoding import WAYS, Responder
 
 RESULTS = Path(__file__).parent / "results"
 MARKS = ["sensible", "specific", "fluent"]
-METHODS = {
-    "greedy": dict(method="greedy"),
-    "beam": dict(method="beam"),
-    "hot nucleus": dict(method="nucleus", temperature=1.0, min_p=0.0),
-    "rerank": dict(method="rerank"),
-    "retrieve": dict(method="retrieve"),
-}
 
 
 def ask(a):
@@ -47,8 +40,8 @@ def ask(a):
     found = [first.index.search(clean_text(q), 1) for q in questions]
     table["nearest question's answer"] = [near[0].answer if near else "" for near in found]
     for name, responder in responders.items():
-        for method, decoding in METHODS.items():
-            table[f"{name} {method}"] = responder.answers(questions, **decoding, seed=0)
+        for method in WAYS:
+            table[f"{name} {method}"] = responder.answers(questions, method=method, seed=0)
     a.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(a.out / "answers.csv", index=False)
     every = table.melt("question", var_name="system", value_name="answer")
@@ -73,8 +66,6 @@ def score(a):
     table = by.mean().assign(error=by.SSA.sem(), answers=by.SSA.size()).sort_values("SSA", ascending=False)
     print(table.round(3).to_string())
     table.round(4).assign(**{f"agreement_{k}": v for k, v in agreement.items()}).to_csv(RESULTS / "marks.csv")
-    answers = pd.read_csv(a.out / "answers.csv", keep_default_na=False)
-    answers.sample(20, random_state=0).to_csv(RESULTS / "marks_answers.csv", index=False)
 
 
 if __name__ == "__main__":
