@@ -441,7 +441,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
 
-# %% ../nbs/03_decoding.ipynb #b58167e1
+# %% ../nbs/03_decoding.ipynb #6a8eb8d0
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -491,6 +491,7 @@ class Responder:
         if n > 1 and cfg.method == "greedy":
             cfg = replace(WAYS["beam"], capitalize=cfg.capitalize)
         width = max(n, getattr(cfg, METHODS[cfg.method]))
+        width += -width % cfg.num_beam_groups
         cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width})
         cats = [self.cats[c] for c in one_each(categories, count, "categories")]
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
@@ -517,9 +518,10 @@ class Responder:
         return out
 
     def demote_unknown_words(self, answers: list[Hypothesis], question: str) -> list[Hypothesis]:
-        "Answers with a word that neither the training nor the question knows come last, else in their order."
+        "Answers without words, or with one that neither training nor question knows, come last."
         known = self.words | words_of([question])
-        return sorted(answers, key=lambda a: not words_of([a.text]) <= known) if self.words else answers
+        fine = lambda a: bool(words := words_of([a.text])) and words <= known
+        return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
 
 # %% ../nbs/03_decoding.ipynb #1c27e171
 def side_by_side(
