@@ -254,7 +254,7 @@ class ChatContext(CallbackContext):
                 await self.incoming.effective_chat.send_action(ChatAction.TYPING)
             await asyncio.sleep(4)  # Telegram shows it for five
 
-# %% ../nbs/04_bot.ipynb #9390b1c2
+# %% ../nbs/04_bot.ipynb #1f2f319d
 log = logging.getLogger("chitchat.bot")
 MAX_CHARS = 1000  # of a question; the rest is not read
 
@@ -312,16 +312,12 @@ class FromPerson(filters.MessageFilter):
 
 
 class Addressed(filters.MessageFilter):
-    "Said to the bot? In a group only if it is named or replied to, and not a command for another bot."
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.called = name
+    "Said to the bot of this `name`? In a group: is it named, or replied to with no command for another bot?"
 
     def filter(self, message: Message) -> bool:
         "The library's question about each message."
         me, parent, text = message.get_bot(), message.reply_to_message, message.text or message.caption or ""
-        named = without_name(text, me.username, self.called) != text.strip()
+        named = without_name(text, me.username, self.name) != text.strip()
         replied = parent and parent.from_user.id == me.id and not re.match(r"/\w+@", text)
         return bool(message.chat.type == Chat.PRIVATE or named or replied)
 
@@ -369,7 +365,7 @@ async def cmd_stats(update: Update, context: ChatContext) -> None:
     "/stats: the counters, for the admin."
     await context.reply(MSG_STATS.format(**context.counters.figures()))
 
-# %% ../nbs/04_bot.ipynb #a8e2b833
+# %% ../nbs/04_bot.ipynb #c67009c5
 async def on_button(update: Update, context: ChatContext) -> None:
     "Any pressed button."
     query, codes = update.callback_query, {category_code(name): name for name in ("", *context.categories)}
@@ -381,7 +377,7 @@ async def on_button(update: Update, context: ChatContext) -> None:
         await (respond(context, question) if question else context.reply(MSG_FORGOTTEN))
     elif data == "categories":
         markup = category_keyboard(context.categories, context.category)
-        sent = await context.reply(MSG_CHOOSE_CATEGORY, markup, question and question.message_id)
+        sent = await context.reply(MSG_CHOOSE_CATEGORY, markup, question.message_id if question else None)
         if question:
             context.history[sent.chat.id, sent.message_id] = question
     elif data in codes:
@@ -395,7 +391,7 @@ async def on_button(update: Update, context: ChatContext) -> None:
     else:
         await context.reply(MSG_OLD_BUTTON, instead=shown)
 
-# %% ../nbs/04_bot.ipynb #e9ef9e03
+# %% ../nbs/04_bot.ipynb #0624d865
 async def on_other(update: Update, context: ChatContext) -> None:
     "An unknown command, or no text in it: say what the bot cannot do."
     said = update.effective_message
@@ -412,7 +408,7 @@ async def on_service(update: Update, context: ChatContext) -> None:
     message = update.message
     if message.migrate_to_chat_id:
         context.application.migrate_chat_data(message=message)
-    elif message.group_chat_created or context.bot.id in [user.id for user in message.new_chat_members]:
+    elif context.bot.id in [user.id for user in message.new_chat_members]:
         await cmd_start(update, context)
 
 
@@ -437,7 +433,7 @@ async def on_error(update: object, context: ChatContext) -> None:
         with suppress(TelegramError):
             await context.reply(told)
 
-# %% ../nbs/04_bot.ipynb #f6c30066
+# %% ../nbs/04_bot.ipynb #0f01509e
 async def _introduce(app: Application) -> None:
     "Once, after the start."
     try:
@@ -450,26 +446,25 @@ async def _introduce(app: Application) -> None:
 def build_app(cfg: BotConfig, responder: Responder,
               request: BaseRequest | None = None) -> Application:
     "The bot, ready to run; `request` carries its calls (default: HTTP). `ChitchatError` for a bad `state`."
-    if not cfg.token:
-        raise ChitchatError("a bot needs a token: BotConfig.from_env() reads it")
-    redact_token_in_logs(cfg.token)
     counters = Counters()
     bot = RedactingBot(cfg.token, base_url=cfg.base_url.rstrip("/").removesuffix("/bot") + "/bot",
                        request=request or TolerantHTTPXRequest(8),  # 160 calls of 50 ms a second
                        get_updates_request=request or TolerantHTTPXRequest(1),
                        rate_limiter=RetryingRateLimiter(counters, cfg.rate))
+    redact_token_in_logs(cfg.token)
 
     async def refuse(update: Update, first: bool) -> None:
         "A person's line is full: say so once, but not among others; a pressed button always hears it."
         if first and not update.callback_query and update.effective_chat.type == Chat.PRIVATE:
-            return await app.process_error(update, QueueFull())
+            await app.process_error(update, QueueFull())
+            return
         counters.n["busy"] += 1
         if update.callback_query:
             with suppress(TelegramError):
                 await update.callback_query.answer(MSG_WAIT)
 
-    builder = Application.builder().application_class(SteadyApplication).bot(bot)
-    builder.context_types(ContextTypes(context=ChatContext)).post_init(_introduce)
+    builder = Application.builder().bot(bot).context_types(ContextTypes(context=ChatContext))
+    builder.application_class(SteadyApplication).post_init(_introduce)
     builder.concurrent_updates(PerPersonUpdateProcessor(refuse))
     if cfg.state:
         builder.persistence(SettingsFile(cfg.state))

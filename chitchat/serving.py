@@ -113,7 +113,7 @@ class BatchingQueue:
         finally:
             self.worker = None
 
-# %% ../nbs/a7_serving.ipynb #494e6a84
+# %% ../nbs/a7_serving.ipynb #08482127
 class PerPersonUpdateProcessor(SimpleUpdateProcessor):
     "Updates of one person in one chat in their order, all others at the same time."
     MAX_WAITING = 20  # updates of a person in a chat; those beyond are refused
@@ -121,7 +121,7 @@ class PerPersonUpdateProcessor(SimpleUpdateProcessor):
     def __init__(self, refuse: Callable[[Any, bool], Awaitable[None]]):  # update, is it the first refused?
         super().__init__(10_000)  # updates of all together; more wait unsorted
         self.refuse, self.refused = refuse, set[tuple]()
-        self.lines = defaultdict[tuple, list[asyncio.Task]](list)  # of each person in each chat
+        self.lines = defaultdict[tuple, list](list)  # tasks of each person in each chat
 
     async def do_process_update(self, update: Any, coroutine: Any) -> None:
         "Wait for the person's turn, then run `coroutine`, the handlers of `update`."
@@ -153,7 +153,7 @@ class PerPersonUpdateProcessor(SimpleUpdateProcessor):
         for task in tasks:
             task.cancel()
 
-# %% ../nbs/a7_serving.ipynb #e56e0e38
+# %% ../nbs/a7_serving.ipynb #c41cd25a
 def repetitions(error: NetworkError) -> float:
     "How often a call that failed so may be repeated without saying a thing twice."
     if isinstance(error.__cause__, (httpx.ConnectError, httpx.ConnectTimeout)):
@@ -169,7 +169,7 @@ class RetryingRateLimiter(AIORateLimiter):
     def __init__(self, counters: Counters, rate: float = 30.0, patience: float = 180.0):
         super().__init__(overall_max_rate=rate, group_max_rate=20 if rate else 0)
         self.counters, self.patience, self.ornament = counters, patience, asyncio.Lock()
-        logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)  # tells each 429
+        logging.getLogger("telegram.ext.AIORateLimiter").disabled = True  # tells each 429
 
     async def process_request(self, callback: Any, args: Any, kwargs: Any, endpoint: str, data: Any,
                               rate_limit_args: Any) -> Any:
@@ -196,7 +196,7 @@ class RetryingRateLimiter(AIORateLimiter):
             self.counters.n["retries"] += 1
             await asyncio.sleep(wait)
 
-# %% ../nbs/a7_serving.ipynb #e2e9d5a8
+# %% ../nbs/a7_serving.ipynb #96ea9ed9
 class RedactingBot(ExtBot):
     "A bot that keeps its token to itself and does not stop listening."
 
@@ -210,7 +210,7 @@ class RedactingBot(ExtBot):
         except InvalidToken as error:
             raise NetworkError(f"getUpdates: {error}") from None
         finally:
-            self.rate_limiter.counters.polled = time.monotonic()
+            self.rate_limiter.counters.polled = time.monotonic()  # type: ignore[union-attr]
 
 
 class TolerantHTTPXRequest(HTTPXRequest):
@@ -221,18 +221,18 @@ class TolerantHTTPXRequest(HTTPXRequest):
             super().__init__(connections, timeout, timeout, timeout, timeout)
         except (RuntimeError, ValueError) as error:  # SOCKS without its package, or no such kind of proxy
             raise ChitchatError(f"the proxy that the environment names cannot be used: {error}") from None
-        self.free = asyncio.Semaphore(connections)
+        self.free, self.deadline = asyncio.Semaphore(connections), 2 * timeout
 
     async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
         "One call."
         async with self.free:
             try:
-                async with asyncio.timeout(2 * self.read_timeout):
+                async with asyncio.timeout(self.deadline):
                     return await super().do_request(*args, **kwargs)
             except TimeoutError:
                 raise TimedOut from None
 
-# %% ../nbs/a7_serving.ipynb #ecb40cb3
+# %% ../nbs/a7_serving.ipynb #ebf00109
 class SteadyApplication(Application):
     "Stops within seconds, and polls again if no poll has ended for a while."
     GRACE, DEAF = 5.0, 150.0  # seconds
@@ -245,7 +245,8 @@ class SteadyApplication(Application):
     async def stop(self) -> None:
         "The library's call."
         self.watchman.cancel()
-        asyncio.get_running_loop().call_later(self.GRACE, self.update_processor.drop)
+        drop = self.update_processor.drop  # type: ignore[attr-defined]
+        asyncio.get_running_loop().call_later(self.GRACE, drop)
         await super().stop()
 
     async def _watch(self) -> None:
@@ -253,8 +254,8 @@ class SteadyApplication(Application):
             await asyncio.sleep(self.DEAF / 10)
             if 0 < self.bot.rate_limiter.counters.polled < time.monotonic() - self.DEAF:
                 log.error("no poll has ended for %.0f s: polling anew", self.DEAF)
-                await self.updater.stop()
-                await self.updater.start_polling(bootstrap_retries=-1)
+                await self.updater.stop()  # type: ignore[union-attr]
+                await self.updater.start_polling(bootstrap_retries=-1)  # type: ignore[union-attr]
 
 # %% ../nbs/a7_serving.ipynb #1874c1be
 def redact_token_in_logs(token: str) -> None:
