@@ -254,7 +254,7 @@ class ChatContext(CallbackContext):
                 await self.incoming.effective_chat.send_action(ChatAction.TYPING)
             await asyncio.sleep(4)  # Telegram shows it for five
 
-# %% ../nbs/04_bot.ipynb #1f2f319d
+# %% ../nbs/04_bot.ipynb #6e2376e6
 log = logging.getLogger("chitchat.bot")
 MAX_CHARS = 1000  # of a question; the rest is not read
 
@@ -299,7 +299,8 @@ async def on_text(update: Update, context: ChatContext) -> None:
             return
         instead = before.answer_id
     question = Question(text, said.message_id)
-    context.history[said.chat.id, said.media_group_id] = question  # the album's, if it is one
+    for key in (said.message_id, said.media_group_id):  # the album's, if it is one
+        context.history[said.chat.id, key] = question
     await respond(context, question, instead)
 
 
