@@ -196,7 +196,7 @@ class MessageHistory(OrderedDict[tuple[int, Any], Question]):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #5ad296d0
+# %% ../nbs/04_bot.ipynb #b8e2bf74
 class ChatContext(CallbackContext):
     "What handlers share, what this chat has chosen, and the one way to reply."
     cfg: BotConfig
@@ -238,11 +238,11 @@ class ChatContext(CallbackContext):
         chat, said = self.incoming.effective_chat, self.incoming.effective_message
         if instead:
             with suppress(BadRequest):  # it is gone, or says the same
-                return await self.bot.edit_message_text(sendable(text), chat.id, instead, reply_markup=markup)
+                return await self.bot.edit_message_text(text, chat.id, instead, reply_markup=markup)
         if to is None and said and chat.type != Chat.PRIVATE:
             to = said.message_id
         return await self.bot.send_message(
-            chat.id, sendable(text), reply_markup=markup,
+            chat.id, text, reply_markup=markup,
             message_thread_id=said.message_thread_id if said and said.is_topic_message else None,
             reply_parameters=ReplyParameters(to, allow_sending_without_reply=True) if to else None)
 
