@@ -434,7 +434,7 @@ async def on_error(update: object, context: ChatContext) -> None:
         with suppress(TelegramError):
             await context.reply(told)
 
-# %% ../nbs/04_bot.ipynb #0f01509e
+# %% ../nbs/04_bot.ipynb #db1fdd68
 async def _introduce(app: Application) -> None:
     "Once, after the start."
     try:
@@ -444,8 +444,7 @@ async def _introduce(app: Application) -> None:
     log.info("@%s is listening", app.bot.username)
 
 
-def build_app(cfg: BotConfig, responder: Responder,
-              request: BaseRequest | None = None) -> Application:
+def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None = None) -> Application:
     "The bot, ready to run; `request` carries its calls (default: HTTP). `ChitchatError` for a bad `state`."
     counters = Counters()
     bot = RedactingBot(cfg.token, base_url=cfg.base_url.rstrip("/").removesuffix("/bot") + "/bot",
