@@ -505,6 +505,7 @@ async def soak(a) -> None:
         messages_sent=got.total(),
         lost=sum(max(0, e - g) for e, g in wrong.values()),
         sent_twice=sum(max(0, g - e) for e, g in wrong.values()),
+        refused=int(re.findall(r"'busy': (\d+)", telling)[-1]),  # beyond a person's line of twenty
         faults=dict(telegram.faults),
         unhandled=len(problems),
         exit_code=bot.process.returncode,
