@@ -5,6 +5,8 @@ Python's path, `import telegram` finds this file first. So the file asks under w
 as `__main__` it is the bot, as `telegram` it hands over to the library.
 """
 import argparse
+import os
+import signal
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
@@ -35,8 +37,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--webhook", metavar="URL", help="public https address for Telegram to call (default: the bot asks)")
     add("--listen", metavar="HOST:PORT", help="where calls to that address arrive (default: 127.0.0.1:8443)")
     add("--admin", metavar="ID", type=int, help="Telegram id of the person who may ask for /stats")
+    add("--name", help="in a group «NAME, how are you?» speaks to the bot (default: Бот)")
     add("--clean", choices=("groups", "always", "never"),
-        help="where obscene answers are held back (default: groups)")
+        help="where obscene answers are held back, unless a chat chooses otherwise (default: groups)")
     add("--rate", metavar="N", type=float,
         help="messages a second that Telegram takes, 0 = any number (default: 30)")
     add("--log_texts", action="store_true", help="log questions and answers (default: neither)")
@@ -56,6 +59,7 @@ def fail(message: object) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)  # before the imports that take seconds: --help answers at once
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # while loading, also as process 1 of a container
     try:
         if args.version:
             import chitchat
@@ -80,4 +84,6 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == "telegram":
     step_aside()
 elif __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # at once, also if the model never returns

@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #4989cfc5
-import asyncio, logging, os, random, re, secrets, time, traceback, zlib
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+# %% ../nbs/04_bot.ipynb #719d8473
+import asyncio, logging, os, re, secrets, string, time, traceback, zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import torch
 from telegram import (BotCommand, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters,
@@ -24,15 +25,15 @@ from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, Co
                           MessageHandler, filters)
 from telegram.request import BaseRequest
 
-from .data import dedup_key, is_obscene
 from .commands import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
+from .data import dedup_key, is_obscene
 from .decoding import Responder
 from .files import ChitchatError, check_field, check_fields
-from .serving import (BatchingQueue, Counters, PerChatUpdateProcessor, QueueFull, RedactingBot,
-                              ResponderProtocol, RetryingRateLimiter, SettingsFile, TolerantHTTPXRequest,
-                              redact_token_in_logs)
+from .serving import (BatchingQueue, Counters, PerPersonUpdateProcessor, QueueFull, RedactingBot,
+                              RetryingRateLimiter, SettingsFile, SteadyApplication,
+                              TolerantHTTPXRequest, redact_token_in_logs)
 
-# %% ../nbs/04_bot.ipynb #0a8b8da3
+# %% ../nbs/04_bot.ipynb #e2f35657
 @dataclass(frozen=True)
 class BotConfig:
     "Everything that the bot can be told; `ChitchatError` for a value that is not possible."
@@ -43,6 +44,7 @@ class BotConfig:
     admin: int = 0                                  # Telegram id of the person who may see /stats
     webhook: str = ""                               # public https URL that Telegram shall call; "" = we ask
     listen: str = "127.0.0.1:8443"                  # host and port behind that URL
+    name: str = "Бот"                               # in a group «Бот, …» speaks to it
     clean: str = "groups"                           # where obscene answers are held back
     log_texts: bool = False                         # questions and answers in the log?
     max_batch: int = 32                             # questions answered together
@@ -55,11 +57,10 @@ class BotConfig:
                      answer_timeout="(0, inf)", rate="[0, inf)")
         check_field(self, "rate", self.rate == 0 or self.rate >= 1, "it must be 0 or at least 1")
         urls = {"base_url": r"https?://[^/].*", "webhook": r"(https://[^/].*)?",
-                "listen": r"[^:/]*:[1-9]\d{0,4}"}
+                "listen": r"(\[[\da-f:]+\]|[^:/]*):[1-9]\d{0,4}"}
         for name, shape in urls.items():
             check_field(self, name, bool(re.fullmatch(shape, getattr(self, name))),
                         "write http(s)://HOST, https://HOST/PATH for the webhook, HOST:PORT to listen at")
-        check_field(self, "listen", int(self.listen.split(":")[1]) < 65536, "a port is below 65536")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> "BotConfig":
@@ -72,21 +73,21 @@ class BotConfig:
                                 "from @BotFather (send it /newbot), then: export TELEGRAM_TOKEN=<token>")
         return cls(token=token.strip(), **settings)
 
-# %% ../nbs/04_bot.ipynb #1f2f7009
+# %% ../nbs/04_bot.ipynb #0e8cfc4e
 MSG_COMMANDS = {
     "start": "поздороваться", "help": "что я умею", "category": "выбрать категорию ответов",
-    "style": "как отвечать: спокойно, обычно, смело", "compare": "один вопрос, разные ответы",
-    "settings": "что выбрано сейчас", "reset": "забыть выбранное", "privacy": "куда идут ваши слова"}
+    "settings": "как отвечать: спокойно, обычно, смело; фильтр мата", "reset": "забыть выбранное",
+    "privacy": "куда идут ваши слова"}
 MSG_HELLO = (
     "Здравствуйте! Напишите мне что-нибудь по-русски, и я отвечу. Отвечает небольшая нейросеть, которая "
-    "училась на чужих разговорах: она может ошибаться и шутить невпопад. В группе обращайтесь ко мне "
-    "по имени или отвечайте на мои сообщения.\n\n"
+    "училась на чужих разговорах: она может ошибаться и шутить невпопад. Каждое сообщение она понимает само "
+    "по себе, прежних не помнит. В группе обращайтесь ко мне по имени или отвечайте на мои сообщения.\n\n"
     + "\n".join(f"/{name} — {what}" for name, what in MSG_COMMANDS.items()))
 MSG_UNKNOWN = "Такой команды я не знаю. Что я умею: /help"
 MSG_PRIVACY = (
-    "На диске хранятся только номер чата и то, что в нём выбрано: категория и манера ответов. /reset стирает "
-    "и это. Последние вопросы остаются в памяти до перезапуска, чтобы работала кнопка «Ещё вариант». {} "
-    "Ответы сочиняет модель на том же сервере, где работает бот, никуда больше ваши слова не передаются.")
+    "На диске хранятся только номер чата и то, что в нём выбрано командами. /reset стирает и это. Последние "
+    "вопросы остаются в памяти до перезапуска, чтобы работала кнопка «Ещё вариант». {} Ответы сочиняет "
+    "модель на том же сервере, где работает бот, никуда больше ваши слова не передаются.")
 MSG_LOGGED = "Вопросы и ответы записываются в журнал владельца бота."
 MSG_NOT_LOGGED = "Тексты вопросов и ответов нигде не записываются."
 MSG_NOT_TEXT = {
@@ -96,23 +97,22 @@ MSG_NOT_TEXT = {
     "photo": "Я пока не умею смотреть картинки. Опишите словами, что там, пожалуйста.",
     "video": "Я пока не умею смотреть видео. Расскажите словами, что там, пожалуйста.",
     "document": "Я пока не умею читать файлы. Напишите главное словами, пожалуйста."}
-MSG_NOT_TEXT |= {"audio": MSG_NOT_TEXT["voice"], "video_note": MSG_NOT_TEXT["video"]}
 MSG_SPEECHLESS = "Даже не знаю, что на это ответить. Спросите иначе, пожалуйста."
 MSG_WAIT = "Подождите, пожалуйста: вопросов сейчас слишком много. Спросите ещё раз чуть позже."
 MSG_SORRY = "Ой, что-то у меня сломалось. Попробуйте ещё раз, пожалуйста."
 MSG_FORGOTTEN = "Этого вопроса я уже не помню. Спросите ещё раз, пожалуйста."
 MSG_CHOOSE_CATEGORY = "О чём поговорим? Выберите категорию:"
 MSG_CATEGORY = "Категория: {}."
-MSG_CHOOSE_STYLE = ("Как отвечать?\nспокойно — самое вероятное\nобычно — как настроена модель\n"
-                    "смело — неожиданное")
-MSG_STYLE = {"спокойно": "Буду отвечать спокойно.", "обычно": "Буду отвечать как обычно.",
-             "смело": "Буду отвечать смело."}
-MSG_SETTINGS = "Категория: {} (/category)\nОтвечаю: {} (/style)\nГрубые ответы: {}"
+MSG_UNKNOWN_CATEGORY = "Такой категории нет. Выберите из этих:"
+MSG_SETTINGS = ("Категория: {} (/category)\nОтвечаю: {}\n\nспокойно — самое вероятное\n"
+                "обычно — как настроена модель\nсмело — неожиданное\n\n"
+                "Фильтр мата знает мат, но не каждое грубое слово.")
+MSG_FILTER = {True: "Фильтр мата: включён", False: "Фильтр мата: выключен"}
 MSG_RESET = "Всё забыто: категория любая, отвечаю как обычно."
 MSG_OLD_BUTTON = "Эта кнопка устарела. Категории сейчас: /category"
-MSG_COMPARE = "Напишите вопрос после команды, например: /compare что мне делать?"
 MSG_STATS = ("Ответов: {answers}\nЖдали: половина не дольше {p50:.2f} с, 95 % не дольше {p95:.2f} с\n"
-             "Попросили подождать: {busy}\nОшибок: {errors}\nПовторов: {retries}\nРаботаю: {hours:.1f} ч")
+             "Попросили подождать: {busy}\nОшибок: {errors}\nПовторов: {retries}\n"
+             "Последний опрос: {polled:.0f} с назад\nРаботаю: {hours:.1f} ч")
 
 # %% ../nbs/04_bot.ipynb #2d6437ef
 def sendable(text: str) -> str:
@@ -130,22 +130,18 @@ def first_sendable(answers: Sequence[str], avoid: Sequence[str] = (), clean: boo
             return answer
     return None
 
-# %% ../nbs/04_bot.ipynb #3c7fe31a
+# %% ../nbs/04_bot.ipynb #4f3e1ad6
 STYLES: dict[str, dict[str, Any]] = {
     "спокойно": {"method": "beam"},
     "обычно": {},  # the checkpoint's own decoding
     "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
-COMPARED = {"как обычно": {}, "самый вероятный (greedy)": {"method": "greedy"},
-            "лучший из нескольких (beam)": {"method": "beam"}, "случайный (nucleus)": {"method": "nucleus"}}
 
 
 async def find_answer(queue: BatchingQueue, text: str, category: str | None, style: str,
                       avoid: Sequence[str] = (), clean: bool = False) -> str | None:
-    "The first answer that passes `first_sendable`, of one, then four, then eight daring ones; or None."
-    tries = [(STYLES[style], 1), (STYLES[style] | {"method": "nucleus"}, 4),
-             (STYLES["смело"] | {"temperature": 1.6}, 8)]
-    for decoding, n in tries[1:] if avoid else tries:
-        answers = await queue.ask_all([(text, category, decoding)] * n)
+    "The best answer that passes `first_sendable`, or None; none of those in `avoid`."
+    for n in [1, 8][bool(avoid):]:  # more than twenty to avoid do not make it slower
+        answers = await queue.ask(text, category, n=min(len(avoid), 20) + n, **STYLES[style])
         if found := first_sendable(answers, avoid, clean):
             return found
     return None
@@ -167,22 +163,24 @@ def category_keyboard(names: Sequence[str], chosen: str | None) -> InlineKeyboar
     buttons = [(name[:40] or "без категории", category_code(name)) for name in (*names[:98], "")]
     return keyboard(*buttons, chosen=category_code(chosen or ""))
 
-# %% ../nbs/04_bot.ipynb #69488ff2
+# %% ../nbs/04_bot.ipynb #49c0b003
 @dataclass
 class Question:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
     text: str
     message_id: int
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    said: list[str] = field(default_factory=list)
+    answer_id: int = 0  # the bot's last message about it
 
 
-class MessageHistory(OrderedDict[tuple[int, int], Question]):
-    "The questions behind the last 2,000 messages of the bot, by chat and message."
+class MessageHistory(OrderedDict[tuple[int, Any], Question]):
+    "The questions behind the last 4,000 messages, asked or answered, by chat and message."
 
-    def note(self, message: Message, question: Question) -> None:
-        "The bot's `message` is about this."
-        self[message.chat.id, message.message_id] = question
-        if len(self) > 2000:
+    def note(self, chat: int, question: Question) -> None:
+        "The question and its last answer are about this."
+        for message in (question.message_id, question.answer_id):
+            self[chat, message] = question
+        while len(self) > 4000:
             self.popitem(last=False)
 
     def about(self, message: Any) -> Question | None:
@@ -191,14 +189,14 @@ class MessageHistory(OrderedDict[tuple[int, int], Question]):
         asked = getattr(message, "reply_to_message", None)
         if found or not (asked and asked.text) or asked.text.startswith("/"):
             return found
-        return Question(asked.text, asked.message_id, deque([message.text], 20))
+        return Question(asked.text, asked.message_id, [message.text])
 
     def forget(self, chat: int) -> None:
         "All questions of `chat`."
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #1c839c3e
+# %% ../nbs/04_bot.ipynb #b8e2bf74
 class ChatContext(CallbackContext):
     "What handlers share, what this chat has chosen, and the one way to reply."
     cfg: BotConfig
@@ -230,88 +228,105 @@ class ChatContext(CallbackContext):
 
     @property
     def clean(self) -> bool:
-        "Are obscene answers held back here?"
-        private = self.incoming.effective_chat.type == Chat.PRIVATE
-        return self.cfg.clean == "always" or (self.cfg.clean == "groups" and not private)
+        "Are obscene answers held back here? The chat chooses, unless the owner says always."
+        group = self.incoming.effective_chat.type != Chat.PRIVATE
+        return self.cfg.clean == "always" or self.chat_data.get("clean", self.cfg.clean == "groups" and group)
 
     async def reply(self, text: str, markup: InlineKeyboardMarkup | None = None,
-                    to: int | None = None) -> Message:
-        "Say `text` in this chat and topic, as a reply `to` a message if it is still there."
+                    to: int | None = None, instead: int = 0) -> Message:
+        "Say `text` in this chat and topic, `instead` of a message or as a reply `to` one, if it is there."
         chat, said = self.incoming.effective_chat, self.incoming.effective_message
+        if instead:
+            with suppress(BadRequest):  # it is gone, or says the same
+                return await self.bot.edit_message_text(text, chat.id, instead, reply_markup=markup)
         if to is None and said and chat.type != Chat.PRIVATE:
             to = said.message_id
         return await self.bot.send_message(
-            chat.id, sendable(text), reply_markup=markup,
+            chat.id, text, reply_markup=markup,
             message_thread_id=said.message_thread_id if said and said.is_topic_message else None,
             reply_parameters=ReplyParameters(to, allow_sending_without_reply=True) if to else None)
 
-    async def edit(self, text: str) -> None:
-        "Put `text` in place of the message whose button was pressed."
-        with suppress(BadRequest):  # it is not modified, or too old
-            await self.incoming.callback_query.edit_message_text(text)
+    async def typing(self) -> None:
+        "Show «печатает…» from the first half second on."
+        await asyncio.sleep(0.5)
+        while len(self.queue.waiting) < self.cfg.max_batch:
+            with suppress(TelegramError):
+                await self.incoming.effective_chat.send_action(ChatAction.TYPING)
+            await asyncio.sleep(4)  # Telegram shows it for five
 
-    @asynccontextmanager
-    async def typing(self) -> AsyncIterator[None]:
-        "«печатает…» is shown meanwhile, from the first half second on."
-        async def show() -> None:
-            await asyncio.sleep(0.5)
-            while len(self.queue.waiting) < self.cfg.max_batch:
-                with suppress(TelegramError):
-                    await self.incoming.effective_chat.send_action(ChatAction.TYPING)
-                await asyncio.sleep(4)  # Telegram shows it for five
-        showing = asyncio.create_task(show())
-        try:
-            yield
-        finally:
-            showing.cancel()
-
-# %% ../nbs/04_bot.ipynb #21caffd4
+# %% ../nbs/04_bot.ipynb #6e2376e6
 log = logging.getLogger("chitchat.bot")
 MAX_CHARS = 1000  # of a question; the rest is not read
 
 
-async def respond(context: ChatContext, question: Question) -> None:
+async def respond(context: ChatContext, question: Question, instead: int = 0) -> None:
     "Answer `question`, differently from what was said before; or say why there is no answer."
     start, answer, told = time.monotonic(), None, reject_reason(question.text)
     if told is None:
-        async with context.typing():
+        typing = asyncio.create_task(context.typing())
+        try:
             answer = await find_answer(context.queue, question.text, context.category, context.style,
                                        question.said, context.clean)
+        finally:
+            typing.cancel()
         told = answer or (MSG_NOTHING_ELSE if question.said else MSG_SPEECHLESS)
     if context.cfg.log_texts:
         log.info("chat %s: %r -> %r", context.incoming.effective_chat.id, question.text, told)
     buttons = [("Ещё вариант", "more"), (f"Категория: {context.category or 'любая'}", "categories")]
     markup = keyboard(*buttons[:2 if context.categories else 1]) if answer else None
-    sent = await context.reply(told, markup, to=question.message_id)
+    sent = await context.reply(told, markup, question.message_id, instead)
+    question.answer_id = sent.message_id
+    context.history.note(sent.chat.id, question)
     if answer:
         question.said.append(answer)
-        context.history.note(sent, question)
         context.counters.n["answers"] += 1
         context.counters.seconds.append(time.monotonic() - start)
 
 
+def without_name(text: str, username: str, name: str) -> str:
+    "`text` without what calls the bot: @username anywhere, or «Name, » at the start."
+    calls = rf"@{username}\b|^\s*{re.escape(name)}\s*([,.:!?]|$)"
+    return re.sub(calls, " ", text, flags=re.IGNORECASE).strip()
+
+
 async def on_text(update: Update, context: ChatContext) -> None:
-    "Any text, also a corrected one: answer it; the bot's name is no part of the question."
-    said = update.effective_message
-    text = re.sub(rf"@{context.bot.username}\b", " ", said.text, flags=re.IGNORECASE).strip()
-    await respond(context, Question(text[:MAX_CHARS], said.message_id))
+    "Any text: answer it. A corrected one: put the new answer in place of the old one."
+    said, instead = update.effective_message, 0
+    text = without_name(said.text or said.caption, context.bot.username, context.cfg.name)[:MAX_CHARS]
+    if update.edited_message:
+        before = context.history.get((said.chat.id, said.message_id))
+        if not before or before.text == text:
+            return
+        instead = before.answer_id
+    question = Question(text, said.message_id)
+    for key in (said.message_id, said.media_group_id):  # the album's, if it is one
+        context.history[said.chat.id, key] = question
+    await respond(context, question, instead)
 
 
-class Addressed(filters.MessageFilter):
-    "Said to the bot by a person? In a group only if it is named or replied to."
+class FromPerson(filters.MessageFilter):
+    "Said by a person? With a `sender_chat` a «bot» is a channel or an anonymous administrator."
 
     def filter(self, message: Message) -> bool:
         "The library's question about each message."
-        if message.from_user.is_bot and not message.sender_chat:
-            return False  # with a `sender_chat` it is a channel or an anonymous administrator
-        me, parent = message.get_bot(), message.reply_to_message
-        named = re.search(rf"@{me.username}\b", message.text or message.caption or "", re.IGNORECASE)
-        return bool(message.chat.type == Chat.PRIVATE or named or (parent and parent.from_user.id == me.id))
+        return bool(message.sender_chat or not message.from_user.is_bot)
 
-# %% ../nbs/04_bot.ipynb #a4383028
+
+class Addressed(filters.MessageFilter):
+    "Said to the bot of this `name`? In a group: is it named, or replied to with no command for another bot?"
+
+    def filter(self, message: Message) -> bool:
+        "The library's question about each message."
+        me, parent, text = message.get_bot(), message.reply_to_message, message.text or message.caption or ""
+        named = without_name(text, me.username, self.name) != text.strip()
+        replied = parent and parent.from_user.id == me.id and not re.match(r"/\w+@", text)
+        return bool(message.chat.type == Chat.PRIVATE or named or replied)
+
+# %% ../nbs/04_bot.ipynb #6935913a
 async def cmd_start(update: Update, context: ChatContext) -> None:
     "/start and /help: what this is, and what it can do."
-    await context.reply(MSG_HELLO)
+    for_admin = update.effective_user.id == context.cfg.admin
+    await context.reply(MSG_HELLO + "\n/stats — счётчики" * for_admin)
 
 
 async def cmd_privacy(update: Update, context: ChatContext) -> None:
@@ -320,27 +335,24 @@ async def cmd_privacy(update: Update, context: ChatContext) -> None:
 
 
 async def cmd_category(update: Update, context: ChatContext) -> None:
-    "/category: a button for each category; /category NAME chooses at once."
-    names, wanted = context.categories, " ".join(context.args).casefold()
+    "/category: a button for each category; /category NAME chooses at once, or shows those of a similar name."
+    names, wanted = {n.casefold(): n for n in context.categories}, " ".join(context.args).casefold()
     if not names:
         await context.reply(MSG_NO_CATEGORIES)
-    elif found := next((name for name in names if name.casefold() == wanted), None):
-        context.chat_data["category"] = found
-        await context.reply(MSG_CATEGORY.format(found))
+    elif wanted in names:
+        context.chat_data["category"] = names[wanted]
+        await context.reply(MSG_CATEGORY.format(names[wanted]))
     else:
-        await context.reply(MSG_CHOOSE_CATEGORY, category_keyboard(names, context.category))
+        near = [names[n] for n in get_close_matches(wanted, names)] or context.categories
+        told = MSG_UNKNOWN_CATEGORY if wanted else MSG_CHOOSE_CATEGORY
+        await context.reply(told, category_keyboard(near, context.category))
 
 
-async def cmd_style(update: Update, context: ChatContext) -> None:
-    "/style: a button for each style."
-    buttons = [(style, f"style:{style}") for style in STYLES]
-    await context.reply(MSG_CHOOSE_STYLE, keyboard(*buttons, chosen=f"style:{context.style}"))
-
-
-async def cmd_settings(update: Update, context: ChatContext) -> None:
-    "/settings: what this chat has chosen."
-    held = "придерживаю" if context.clean else "не придерживаю"
-    await context.reply(MSG_SETTINGS.format(context.category or "любая", context.style, held))
+async def cmd_settings(update: Update, context: ChatContext, instead: int = 0) -> None:
+    "/settings, /style: what this chat has chosen, and buttons to choose otherwise."
+    buttons = *[(style, f"style:{style}") for style in STYLES], (MSG_FILTER[context.clean], "clean")
+    await context.reply(MSG_SETTINGS.format(context.category or "любая", context.style),
+                        keyboard(*buttons, chosen=f"style:{context.style}"), instead=instead)
 
 
 async def cmd_reset(update: Update, context: ChatContext) -> None:
@@ -354,60 +366,51 @@ async def cmd_stats(update: Update, context: ChatContext) -> None:
     "/stats: the counters, for the admin."
     await context.reply(MSG_STATS.format(**context.counters.figures()))
 
-
-async def cmd_compare(update: Update, context: ChatContext) -> None:
-    "/compare QUESTION: several methods, and three categories."
-    question = " ".join(context.args)[:MAX_CHARS]
-    if told := reject_reason(question) if question else MSG_COMPARE:
-        await context.reply(told)
-        return
-    some = random.sample(context.categories, min(3, len(context.categories)))
-    asked = {name: (question, context.category, how) for name, how in COMPARED.items()}
-    asked |= {f"Категория «{name}»": (question, name, STYLES[context.style]) for name in some}
-    async with context.typing():
-        answers = await context.queue.ask_all([*asked.values()])
-    said = [first_sendable([answer], clean=context.clean) or MSG_SPEECHLESS for answer in answers]
-    await context.reply("\n\n".join(f"{name}:\n{answer}" for name, answer in zip(asked, said)))
-    context.counters.n["answers"] += len(asked)
-
-# %% ../nbs/04_bot.ipynb #80e6e81b
+# %% ../nbs/04_bot.ipynb #c67009c5
 async def on_button(update: Update, context: ChatContext) -> None:
     "Any pressed button."
     query, codes = update.callback_query, {category_code(name): name for name in ("", *context.categories)}
     data, style = query.data, query.data.removeprefix("style:")
-    question = context.history.about(query.message)
+    question, shown = context.history.about(query.message), query.message.message_id
     with suppress(TelegramError):  # too late for Telegram, at worst
         await query.answer()
     if data == "more":
         await (respond(context, question) if question else context.reply(MSG_FORGOTTEN))
     elif data == "categories":
         markup = category_keyboard(context.categories, context.category)
-        sent = await context.reply(MSG_CHOOSE_CATEGORY, markup, to=question.message_id if question else None)
+        sent = await context.reply(MSG_CHOOSE_CATEGORY, markup, question.message_id if question else None)
         if question:
-            context.history.note(sent, question)
+            context.history[sent.chat.id, sent.message_id] = question
     elif data in codes:
         context.chat_data["category"] = codes[data]
-        await context.edit(MSG_CATEGORY.format(context.category or "любая"))
+        await context.reply(MSG_CATEGORY.format(context.category or "любая"), instead=shown)
         if question:
             await respond(context, Question(question.text, question.message_id))
-    elif style in STYLES:
-        context.chat_data["style"] = style
-        await context.edit(MSG_STYLE[style])
+    elif data == "clean" or style in STYLES:
+        context.chat_data.update({"style": style} if style in STYLES else {"clean": not context.clean})
+        await cmd_settings(update, context, shown)
     else:
-        await context.edit(MSG_OLD_BUTTON)
+        await context.reply(MSG_OLD_BUTTON, instead=shown)
 
-# %% ../nbs/04_bot.ipynb #53dcb78f
+# %% ../nbs/04_bot.ipynb #0624d865
 async def on_other(update: Update, context: ChatContext) -> None:
     "An unknown command, or no text in it: say what the bot cannot do."
     said = update.effective_message
+    one = said.chat.id, said.media_group_id or said.message_id
+    if one in context.history:
+        return  # the next picture of an album
+    context.history[one] = Question("", said.message_id)
     told = (text for kind, text in MSG_NOT_TEXT.items() if getattr(said, kind))
     await context.reply(next(told, MSG_UNKNOWN if said.text else MSG_NO_WORDS))
 
 
-async def on_migrate(update: Update, context: ChatContext) -> None:
-    "A group became a supergroup, with a new number: its choices go along."
-    if update.message.migrate_to_chat_id:
-        context.application.migrate_chat_data(message=update.message)
+async def on_service(update: Update, context: ChatContext) -> None:
+    "New in a group: greet it. A group became a supergroup, with a new number: its choices go along."
+    message = update.message
+    if message.migrate_to_chat_id:
+        context.application.migrate_chat_data(message=message)
+    elif context.bot.id in [user.id for user in message.new_chat_members]:
+        await cmd_start(update, context)
 
 
 async def on_error(update: object, context: ChatContext) -> None:
@@ -431,7 +434,7 @@ async def on_error(update: object, context: ChatContext) -> None:
         with suppress(TelegramError):
             await context.reply(told)
 
-# %% ../nbs/04_bot.ipynb #34f11656
+# %% ../nbs/04_bot.ipynb #db1fdd68
 async def _introduce(app: Application) -> None:
     "Once, after the start."
     try:
@@ -441,48 +444,51 @@ async def _introduce(app: Application) -> None:
     log.info("@%s is listening", app.bot.username)
 
 
-def build_app(cfg: BotConfig, responder: ResponderProtocol,
-              request: BaseRequest | None = None) -> Application:
+def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None = None) -> Application:
     "The bot, ready to run; `request` carries its calls (default: HTTP). `ChitchatError` for a bad `state`."
-    if not cfg.token:
-        raise ChitchatError("a bot needs a token: BotConfig.from_env() reads it")
-    redact_token_in_logs(cfg.token)
     counters = Counters()
     bot = RedactingBot(cfg.token, base_url=cfg.base_url.rstrip("/").removesuffix("/bot") + "/bot",
                        request=request or TolerantHTTPXRequest(8),  # 160 calls of 50 ms a second
                        get_updates_request=request or TolerantHTTPXRequest(1),
                        rate_limiter=RetryingRateLimiter(counters, cfg.rate))
+    redact_token_in_logs(cfg.token)
 
-    async def refuse(update: Update) -> None:
-        "A chat's line is full: say so, once; a group may talk on."
-        if update.effective_chat.type == Chat.PRIVATE:
+    async def refuse(update: Update, first: bool) -> None:
+        "A person's line is full: say so once, but not among others; a pressed button always hears it."
+        if first and not update.callback_query and update.effective_chat.type == Chat.PRIVATE:
             await app.process_error(update, QueueFull())
+            return
+        counters.n["busy"] += 1
+        if update.callback_query:
+            with suppress(TelegramError):
+                await update.callback_query.answer(MSG_WAIT)
 
     builder = Application.builder().bot(bot).context_types(ContextTypes(context=ChatContext))
-    builder.concurrent_updates(PerChatUpdateProcessor(refuse)).post_init(_introduce)
+    builder.application_class(SteadyApplication).post_init(_introduce)
+    builder.concurrent_updates(PerPersonUpdateProcessor(refuse))
     if cfg.state:
         builder.persistence(SettingsFile(cfg.state))
     app = builder.build()
     queue = BatchingQueue(responder, cfg.max_batch, cfg.max_waiting, cfg.answer_timeout)
     app.bot_data.update(cfg=cfg, queue=queue, history=MessageHistory(), counters=counters)
-    commands = [cmd_start, cmd_category, cmd_style, cmd_compare, cmd_settings, cmd_reset, cmd_privacy]
-    said, heard = filters.UpdateType.MESSAGE, filters.UpdateType.MESSAGES & Addressed()
+    commands = [cmd_start, cmd_category, cmd_settings, cmd_reset, cmd_privacy]
+    said = filters.UpdateType.MESSAGE & FromPerson()
+    heard = filters.UpdateType.MESSAGES & FromPerson() & Addressed(cfg.name)
+    words = (filters.TEXT | filters.CAPTION) & ~filters.COMMAND
     app.add_handlers([
         *[CommandHandler(cmd.__name__.removeprefix("cmd_"), cmd, said) for cmd in commands],
-        CommandHandler("help", cmd_start, said), CallbackQueryHandler(on_button),
-        CommandHandler("stats", cmd_stats, said & filters.User(cfg.admin)),
-        MessageHandler(said & filters.StatusUpdate.MIGRATE, on_migrate),
-        MessageHandler(heard & filters.TEXT & ~filters.COMMAND, on_text),
-        MessageHandler(said & heard & ~filters.StatusUpdate.ALL, on_other)])
+        CommandHandler("help", cmd_start, said), CommandHandler("style", cmd_settings, said),
+        CommandHandler("stats", cmd_stats, said & filters.User(cfg.admin)), CallbackQueryHandler(on_button),
+        MessageHandler(said & filters.StatusUpdate.ALL, on_service),
+        MessageHandler(heard & words, on_text), MessageHandler(said & heard, on_other)])
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #45427ff9
-def run(cfg: BotConfig, responder: ResponderProtocol | None = None) -> None:
+# %% ../nbs/04_bot.ipynb #3aa00b80
+def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for handler in logging.root.handlers:  # errors of the start are raised as well
-        handler.addFilter(lambda record: "Bootstrap" not in f"{record.msg} {record.args}")
+    logging.getLogger("telegram.ext").disabled = True  # tells with a traceback what it raises as well
     if responder is None:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is for the people
         responder = Responder.from_checkpoint(cfg.checkpoint)
@@ -493,14 +499,15 @@ def run(cfg: BotConfig, responder: ResponderProtocol | None = None) -> None:
     try:
         if cfg.webhook:
             host, _, port = cfg.listen.rpartition(":")
-            app.run_webhook(host, int(port), url_path=urlsplit(cfg.webhook).path.lstrip("/"),
-                            webhook_url=cfg.webhook, secret_token=secrets.token_urlsafe(32), **kinds)
+            path = quote(urlsplit(cfg.webhook).path.lstrip("/"), safe=string.punctuation)
+            app.run_webhook(host.strip("[]"), int(port), url_path=re.escape(path), webhook_url=cfg.webhook,
+                            secret_token=secrets.token_urlsafe(32), **kinds)
         else:
             app.run_polling(**kinds)
     except InvalidToken:
         raise ChitchatError("Telegram does not know this token: compare it with @BotFather's") from None
     except TelegramError as error:
         raise ChitchatError(f"Telegram cannot be reached: {error}") from None
-    except OSError as error:
-        raise ChitchatError(f"{cfg.listen}: {error.strerror}; choose another --listen HOST:PORT") from None
+    except (OSError, OverflowError) as error:
+        raise ChitchatError(f"{cfg.listen}: {error}; choose another --listen HOST:PORT") from None
     log.info("stopped; %s", app.bot_data["counters"].figures())

@@ -441,7 +441,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
 
-# %% ../nbs/03_decoding.ipynb #6a8eb8d0
+# %% ../nbs/03_decoding.ipynb #2c8c7ea8
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -491,7 +491,6 @@ class Responder:
         if n > 1 and cfg.method == "greedy":
             cfg = replace(WAYS["beam"], capitalize=cfg.capitalize)
         width = max(n, getattr(cfg, METHODS[cfg.method]))
-        width += -width % cfg.num_beam_groups
         cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width})
         cats = [self.cats[c] for c in one_each(categories, count, "categories")]
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)

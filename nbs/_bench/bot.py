@@ -29,14 +29,15 @@ TOKEN, ME, ADMIN = (
     dict(id=666, is_bot=True, first_name="Бот", username="TestBot"),
     1,
 )
-NO_REPLY = object()
+NO_REPLY, DRIP = object(), 1
 
 
 class Telegram:
-    "A Bot API server on loopback. `fault()` names what befalls the next call: 429, 500, drop, slow."
+    "A Bot API server on loopback. `fault()` names what befalls the next call: 429, 500, drop, slow, odd."
 
-    def __init__(self, on_message, fault=lambda: None):
-        self.on_message, self.fault = on_message, fault
+    def __init__(self, on_message, fault=lambda: None, on_edit=lambda *_: None):
+        self.on_message, self.fault, self.on_edit = on_message, fault, on_edit
+        self.dropped = set()  # calls that were dropped once: the bot repeats such a call once
         self.updates, self.next_update, self.next_message = [], 1, 1
         self.came, self.faults = asyncio.Event(), Counter()
 
@@ -55,7 +56,13 @@ class Telegram:
         self.came.set()
 
     def message(
-        self, chat: int, group: bool = False, edited: bool = False, message_id: int | None = None, **content
+        self,
+        chat: int,
+        group: bool = False,
+        edited: bool = False,
+        message_id: int | None = None,
+        robot: bool = False,
+        **content,
     ) -> int:
         "Somebody wrote in `chat`; the message's number."
         if message_id is None:
@@ -70,7 +77,7 @@ class Telegram:
             date=int(time.time()),
             chat=place,
             **content,
-            **{"from": dict(id=chat, is_bot=False, first_name="Ч")},
+            **{"from": dict(id=chat + 10**6 * robot, is_bot=robot, first_name="Ч")},
         )
         self.send(
             **{"edited_message": body | dict(edit_date=int(time.time()))} if edited else {"message": body}
@@ -89,6 +96,12 @@ class Telegram:
                 if answer is NO_REPLY:
                     break
                 payload = json.dumps(answer).encode()
+                if status == DRIP:  # a byte a second
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                    for _ in range(1000):
+                        writer.write(b" ")
+                        await writer.drain()
+                        await asyncio.sleep(1)
                 writer.write(
                     b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
                     % (status, len(payload))
@@ -102,8 +115,22 @@ class Telegram:
 
     async def call(self, name: str, given: dict):
         "Status and answer of one call; faults strike before anything is done."
-        if fault := self.fault():
+        call = name, given.get("chat_id"), given.get("text")
+        fault = self.fault()
+        if fault == "drop" and call in self.dropped:
+            fault = None
+        if fault == "odd":
+            fault = random.choice(["404", "drip"]) if name == "getUpdates" else "429 for 30 s"
+        if fault:
             self.faults[fault] += 1
+            if fault == "404":
+                return 404, dict(ok=False, error_code=404, description="Not Found")
+            if fault == "drip":
+                return DRIP, {}
+            if fault == "429 for 30 s":
+                return 429, dict(
+                    ok=False, error_code=429, description="Too Many Requests", parameters=dict(retry_after=30)
+                )
             if fault == "429":
                 return 429, dict(
                     ok=False, error_code=429, description="Too Many Requests", parameters=dict(retry_after=1)
@@ -111,6 +138,7 @@ class Telegram:
             if fault == "500":
                 return 500, dict(ok=False, error_code=500, description="Internal Server Error")
             if fault == "drop":
+                self.dropped.add(call)
                 return 0, NO_REPLY
             await asyncio.sleep(random.uniform(0.5, 3))
         if name == "getMe":
@@ -142,6 +170,11 @@ class Telegram:
                     chat=dict(id=int(given["chat_id"]), type="private"),
                 ),
             )
+        if name == "editMessageText":
+            self.on_edit(int(given["message_id"]), given["text"])
+            place = dict(id=int(given["chat_id"]), type="private")
+            message = dict(message_id=int(given["message_id"]), date=0, text=given["text"], chat=place)
+            return 200, dict(ok=True, result=message)
         return 200, dict(ok=True, result=True)
 
     async def get_updates(self, offset: int, timeout: float) -> list:
@@ -318,18 +351,17 @@ class Person:
 
     def __init__(self, number: int, telegram: Telegram, texts: list[str]):
         self.chat, self.telegram, self.texts = number, telegram, texts
-        self.random, self.asked, self.keyboards = random.Random(number), [], []
+        self.random, self.asked, self.text, self.keyboards = random.Random(number), [], "", []
 
     def act(self, expect: Counter) -> None:
         "One thing at random; `expect` counts the messages to come, by what they reply to (-chat: nothing)."
-        what = self.random.choices(["ask", "press", "command", "odd", "edit", "ten"], [50, 20, 12, 8, 5, 1])[
-            0
-        ]
-        getattr(self, what)(expect)
+        kinds = dict(ask=50, press=20, command=12, odd=8, edit=5, react=5, robot=5, ten=1)
+        getattr(self, self.random.choices([*kinds], [*kinds.values()])[0])(expect)
 
     def ask(self, expect):
         text = self.random.choice(self.texts if self.random.random() < 0.95 else ODD_TEXTS)
         self.asked.append(self.telegram.message(self.chat, text=text))
+        self.text = text
         expect[self.asked[-1]] += 1
 
     def ten(self, expect):
@@ -337,11 +369,21 @@ class Person:
             self.ask(expect)
 
     def edit(self, expect):
+        "Another text: the answer is edited."
         if self.asked:
-            self.telegram.message(
-                self.chat, edited=True, message_id=self.asked[-1], text=self.random.choice(self.texts)
-            )
-            expect[self.asked[-1]] += 1
+            self.text = self.random.choice([text for text in self.texts if text != self.text])
+            self.telegram.message(self.chat, edited=True, message_id=self.asked[-1], text=self.text)
+            expect["edit", self.asked[-1]] += 1
+
+    def react(self, expect):
+        "Telegram tells a reaction as an edit without another text."
+        if self.asked:
+            self.telegram.message(self.chat, edited=True, message_id=self.asked[-1], text=self.text)
+
+    def robot(self, expect):
+        text = self.random.choice(["@TestBot привет", "/help"])
+        entities = [dict(type="bot_command", offset=0, length=5)] * (text == "/help")
+        self.telegram.message(self.chat, robot=True, text=text, entities=entities)
 
     def command(self, expect):
         text = self.random.choice(
@@ -352,7 +394,6 @@ class Person:
                 "/style",
                 "/settings",
                 "/privacy",
-                "/compare что делать?",
                 "/reset",
                 "/dance",
                 "/stats",
@@ -361,6 +402,8 @@ class Person:
         self.telegram.message(
             self.chat, text=text, entities=[dict(type="bot_command", offset=0, length=len(text.split()[0]))]
         )
+        if text == "/reset":
+            self.asked.clear()  # the bot forgets them: an edit is not answered
         expect[-self.chat] += 1
 
     def odd(self, expect):
@@ -395,11 +438,12 @@ class Person:
 
 
 async def soak(a) -> None:
-    expect, got, people = Counter(), Counter(), {}
+    expect, got, people, about = Counter(), Counter(), {}, {}
     start, memory, bad = time.time(), [], 0.02
 
     def on_message(chat, number, text, reply, keyboard):
         got[reply or -int(chat)] += 1
+        about[number] = reply
         person = people[int(chat)]
         if keyboard:
             place = dict(id=person.chat, type="private", first_name="Ч")
@@ -409,11 +453,16 @@ async def soak(a) -> None:
                 message["reply_to_message"] = asked
             person.keyboards = [*person.keyboards[-5:], (message, keyboard)]
 
+    def on_edit(number, text):
+        if about.get(number) and not text.startswith(("Категория: ", "Эта кнопка устарела")):
+            got["edit", about[number]] += 1
+
     def fault():  # every fifth minute is a bad one: half of all calls fail
         share = 0.5 if int((time.time() - start) / 60) % 5 == 2 else bad
-        return random.choice(["429", "500", "drop", "slow"]) if random.random() < share else None
+        names, weights = ["429", "500", "drop", "slow", "odd"], [24, 24, 24, 24, 4]
+        return random.choices(names, weights)[0] if random.random() < share else None
 
-    async with Telegram(on_message) as telegram:
+    async with Telegram(on_message, on_edit=on_edit) as telegram:
         async with Bot(
             a.checkpoint, telegram.url, admin=ADMIN, state=str(Path(tempfile.mkdtemp()) / "state.sqlite")
         ) as bot:
@@ -438,8 +487,9 @@ async def soak(a) -> None:
 
             await asyncio.gather(watch(), *map(live, people.values()))
             telegram.fault = lambda: None
-            await asyncio.sleep(20)  # pauses after failures end
-            problems = bot.trouble()
+            await asyncio.sleep(60)  # pauses after failures end
+            problems, stopping = bot.trouble(), time.time()
+        stopping = time.time() - stopping
         telling = bot.text()
     table = pd.DataFrame(memory)
     table.to_csv(RESULTS / "bot_soak_memory.csv", index=False)
@@ -455,9 +505,11 @@ async def soak(a) -> None:
         messages_sent=got.total(),
         lost=sum(max(0, e - g) for e, g in wrong.values()),
         sent_twice=sum(max(0, g - e) for e, g in wrong.values()),
+        refused=int(re.findall(r"'busy': (\d+)", telling)[-1]),  # beyond a person's line of twenty
         faults=dict(telegram.faults),
         unhandled=len(problems),
         exit_code=bot.process.returncode,
+        seconds_to_stop=round(stopping, 1),
         megabytes_early=early,
         megabytes_late=late,
         growth=round(late / early - 1, 4),
