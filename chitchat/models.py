@@ -362,7 +362,7 @@ class MultiHeadAttention(nn.Module):
             y = masked_attention(q @ keys.mT / math.sqrt(q.shape[-1]), values, visible, attn_out)
         return self.out(y.transpose(1, 2).flatten(2))  # the heads side by side
 
-# %% ../nbs/01_models.ipynb #4cc8d3d5
+# %% ../nbs/01_models.ipynb #4c90852c
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
     def __init__(self, d: int):
@@ -408,7 +408,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, attn_out))
         return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
-# %% ../nbs/01_models.ipynb #ad647597
+# %% ../nbs/01_models.ipynb #e2857fc9
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
     def __init__(self, cfg: ModelConfig):
@@ -450,7 +450,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #827bf098
+# %% ../nbs/01_models.ipynb #f038a339
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -501,7 +501,7 @@ def flops_per_token(model: Seq2Seq) -> int:
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
     return 2 * (matrices + model.embedding.weight.numel())
 
-# %% ../nbs/01_models.ipynb #fdd99ab3
+# %% ../nbs/01_models.ipynb #108252be
 def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window: int = 3) -> Tensor:
     """How often two tokens stand in one text at most `window` apart, (V, V); at distance d a pair counts 1/d.
     `ids` are the tokens of all texts, text i at `offsets[i]:offsets[i+1]`."""
