@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 from fastcore.docments import docments
 
-from .files import (VOCAB_SIZES, ChitchatError, data_path, input_error, make_folder, progress,
-                            raw_lines, tolerant_streams, write_atomic)
+from .files import (VOCAB_SIZES, ChitchatError, check_encoding, data_path, input_error, make_folder,
+                            progress, raw_lines, tolerant_streams, write_atomic)
 from .data import DataConfig
 from .corpus import Corpus, load_corpus
 from .models import PRESETS, ModelConfig, Seq2Seq, count_parameters, preset
@@ -236,8 +236,8 @@ def read_questions(path: Path) -> list[str]:
         try:
             questions.append(line.decode("utf-8-sig").rstrip("\r\n"))
         except UnicodeDecodeError:
-            remedy = "Convert it: iconv -f CP1251 -t UTF-8 A > B"
-            raise input_error(path, "is not UTF-8", remedy, number) from None
+            check_encoding(path, line)
+            raise input_error(path, "is not UTF-8", "Convert it to UTF-8", number) from None
     return questions
 
 
