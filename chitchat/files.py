@@ -6,8 +6,8 @@
 __all__ = ['VOCAB_SIZES', 'MAX_ROWS', 'MAX_LINE', 'MAX_COMPRESSION_RATIO', 'MIN_UNPACKED', 'Row', 'CODE_PAGES', 'FREQUENT',
            'CHUNK_BYTES', 'ChitchatError', 'input_error', 'check_field', 'check_fields', 'sample_path', 'data_path',
            'data_size', 'cache_path', 'make_folder', 'write_atomic', 'lock', 'tolerant_streams', 'progress', 'open_raw',
-           'raw_lines', 'parse_line', 'check_encoding', 'ReadReport', 'check_share', 'guess_format', 'line_blocks',
-           'parse_lines', 'read_blocks', 'read_pairs']
+           'raw_lines', 'parse_line', 'russian', 'check_encoding', 'ReadReport', 'check_share', 'guess_format',
+           'line_blocks', 'parse_lines', 'read_blocks', 'read_pairs']
 
 # %% ../nbs/a1_files.ipynb #a32758e5
 import contextlib, gzip, inspect, io, json, math, numbers, os, re, sys, tempfile, types, typing, zipfile
@@ -288,27 +288,31 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #28e9a37b
+# %% ../nbs/a1_files.ipynb #074cc096
 CODE_PAGES = "CP1251", "KOI8-R", "CP866", "MAC-CYRILLIC", "ISO-8859-1"
 FREQUENT = "оеаинтвлкя"  # «р» and «с» are too, but UTF-8 read as CP1251 is full of them
 
 
+def russian(text: str) -> int:
+    "How far its letters and signs beyond ASCII are as frequent as in Russian: below 0 for nonsense."
+    beyond = len(re.findall("[\x80-\u25ff\ufffd]|&#", text))  # no emoji; «&#» stands for what a page has not
+    return 2 * sum(map(text.lower().count, FREQUENT)) - beyond
+
+
 def check_encoding(path: str | Path, raw: bytes) -> None:
     "`ChitchatError` if the beginning of a file makes better Russian in another encoding, or none at all."
-    text, found = raw.decode("utf-8", "replace"), []
-    text = re.sub("[\u2600-\ufffc\U00010000-\U0010ffff]", "", text)  # emoji say nothing
+    text, found = re.sub("[\u2600-\U0010ffff]", "", raw.decode("utf-8", "replace")), []
     for wrong, page in product(("", *CODE_PAGES), ("UTF-8", "UTF-32", "UTF-16", *CODE_PAGES)):
-        again = (text.encode(wrong, "xmlcharrefreplace") if wrong else raw).decode(page, "replace").lower()
-        beyond = len(re.findall("[\x80-\u25ff\ufffd]|&#", again))  # what `wrong` has not becomes «&#…;»
-        found.append((2 * sum(map(again.count, FREQUENT)) - beyond, wrong, page))
+        bytes_ = text.encode(wrong, "xmlcharrefreplace") if wrong else raw
+        found.append((russian(bytes_.decode(page, "replace")), wrong, page))
     best, wrong, page = max(found, key=lambda way: way[0])
-    if best > max(found[0][0], 0) + 10:
+    if best > max(russian(text), 0) + 10:
         problem, back, old = f"is {page}", "", "OLD "
         if wrong:
             problem, old = f"{problem} that was read as {wrong}", ""
             back = f"iconv -c -f UTF-8 -t {wrong} OLD | "
         raise input_error(path, problem, f"Convert it: {back}iconv -f {page} -t UTF-8 {old}> NEW")
-    if found[0][0] < -200:
+    if russian(text) < -200:
         raise input_error(path, "does not read as Russian", "Look how it was made, or take another file")
 
 # %% ../nbs/a1_files.ipynb #378d3bf8
