@@ -24,7 +24,7 @@ from .data import DataConfig
 from .corpus import Corpus, load_corpus
 from .models import PRESETS, ModelConfig, Seq2Seq, count_parameters, preset
 from .fast import PRECISIONS
-from .checkpoints import init_distributed, load_checkpoint, save_checkpoint
+from .checkpoints import claim, init_distributed, load_checkpoint, save_checkpoint
 from .train import TrainConfig, evaluate, fit, new_model, reverse_corpus, train_preset
 from .decoding import (INDEX, METHODS, MSG_NO_CATEGORIES, MSG_NOTHING_ELSE, REVERSE, DecodeConfig,
                                Responder, answer_stats, load_decoding, reject_reason, save_decoding,
@@ -307,7 +307,9 @@ def demo_main(argv: list[str] | None = None) -> None:
     a = p.parse_args(argv)
     length = dict(minutes=a.minutes) if a.minutes is not None else dict(steps=a.steps)
     cfg = TrainConfig(**length, evals=3, **train_preset("lstm", "tiny"))
-    make_folder(a.out)
+    if (a.out / "resume.pt").exists():
+        raise input_error(a.out, "holds another training", "Choose another --out")
+    a.held = claim(a.out)
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
     print(corpus.describe(), flush=True)
     model = new_model(corpus, "lstm", "tiny")

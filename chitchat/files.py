@@ -184,16 +184,13 @@ def progress(**kwargs: Any) -> tqdm:
     usual = {"file": stream, "delay": 2, "leave": False, "dynamic_ncols": not notebook, "mininterval": pause}
     return tqdm(**usual | kwargs)
 
-# %% ../nbs/a1_files.ipynb #d46f723d
+# %% ../nbs/a1_files.ipynb #ff8e8a1d
 def open_raw(path: str | Path) -> IO[bytes]:
     "The bytes of a plain, zipped or gzipped file; `ChitchatError` if there is none."
     path = Path(path)
-    if path.is_dir():
-        raise input_error(path, "is a folder", "Pass the file inside it: qa_data.jsonl(.zip) or train.txt")
-    if not path.exists():
-        raise input_error(path, "does not exist", "Check the path; README says where to get the data")
     if not path.is_file():  # it is read more than once
-        raise input_error(path, "is a pipe or a device", "Save what comes out of it, and pass that file")
+        problem = "is a folder, a pipe or a device" if path.exists() else "does not exist"
+        raise input_error(path, problem, "Pass a file, qa_data.jsonl(.zip) or train.txt; README says whence")
     with open(path, "rb") as f:
         magic = f.read(2)
     if magic != b"PK":
@@ -288,7 +285,7 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #074cc096
+# %% ../nbs/a1_files.ipynb #d43f298b
 CODE_PAGES = "CP1251", "KOI8-R", "CP866", "MAC-CYRILLIC", "ISO-8859-1"
 FREQUENT = "оеаинтвлкя"  # «р» and «с» are too, but UTF-8 read as CP1251 is full of them
 
@@ -307,11 +304,9 @@ def check_encoding(path: str | Path, raw: bytes) -> None:
         found.append((russian(bytes_.decode(page, "replace")), wrong, page))
     best, wrong, page = max(found, key=lambda way: way[0])
     if best > max(russian(text), 0) + 10:
-        problem, back, old = f"is {page}", "", "OLD "
-        if wrong:
-            problem, old = f"{problem} that was read as {wrong}", ""
-            back = f"iconv -c -f UTF-8 -t {wrong} OLD | "
-        raise input_error(path, problem, f"Convert it: {back}iconv -f {page} -t UTF-8 {old}> NEW")
+        back = f"iconv -c -f UTF-8 -t {wrong} OLD" if wrong else "cat OLD"
+        problem = f"is {page} that was read as {wrong}" if wrong else f"is {page}, not UTF-8"
+        raise input_error(path, problem, f"Convert it: {back} | iconv -f {page} -t UTF-8 > NEW")
     if russian(text) < -200:
         raise input_error(path, "does not read as Russian", "Look how it was made, or take another file")
 
@@ -341,12 +336,12 @@ def check_share(report: ReadReport, max_broken: float) -> None:
         share = f"{report.broken} of {report.lines} lines are broken"
         raise input_error(report.path, f"{why} ({share})", remedy, line)
 
-# %% ../nbs/a1_files.ipynb #4995d5ca
+# %% ../nbs/a1_files.ipynb #a863bac4
 CHUNK_BYTES = 1 << 22  # of raw text that are handled at a time
 
 
 def guess_format(path: str | Path) -> str:
-    "'json' or 'tsv'; `ChitchatError` for an empty file and one of another kind."
+    "'json' or 'tsv'; `ChitchatError` for an empty file and one in another encoding."
     def vote(line: bytes) -> str:
         return "json" if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") else "tsv" if b"\t" in line else ""
     lines = [line for _, line in islice(raw_lines(path), 1000)]
@@ -354,9 +349,6 @@ def guess_format(path: str | Path) -> str:
     votes = [vote(line) for line in lines if line.strip()]
     if not votes:
         raise input_error(path, "is empty", "Download it again")
-    if not any(votes):
-        raise input_error(path, "is neither JSON lines nor question<TAB>answer",
-                          "Pass qa_data.jsonl(.zip) or train.txt", 1)
     return "json" if votes.count("json") >= votes.count("tsv") else "tsv"
 
 

@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoints import (DistributedContext, Stopped, check_same_run, defer_signals, fingerprint,
-                                  load_model, load_resume, save_checkpoint, save_on_peer_failure, save_resume)
+from .checkpoints import (DistributedContext, Stopped, check_same_run, claims_out, defer_signals,
+                                  fingerprint, load_model, load_resume, save_checkpoint,
+                                  save_on_peer_failure, save_resume)
 from .corpus import Corpus
 from .data import EOS, PAD, Batch, LengthBatchSampler, Seq2SeqDataset, collate
 from .fast import keep_memory
@@ -504,6 +505,7 @@ class Views(list):
                           file=sys.stderr)
 
 # %% ../nbs/02_train.ipynb #b7526412
+@claims_out
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
