@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_VERSION', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'save_resume', 'load_resume',
-           'claim', 'claims_out', 'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext',
-           'short_error', 'init_distributed', 'save_on_peer_failure']
+           'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'short_error',
+           'init_distributed', 'save_on_peer_failure', 'claim', 'claims_out']
 
 # %% ../nbs/a4_checkpoints.ipynb #27a6726e
 import contextlib, io, json, math, os, signal, threading, time, zlib
@@ -155,28 +155,7 @@ def load_resume(folder: str | Path) -> dict | None:
         problem = f"is damaged, or may not be read ({type(e).__name__})"
         raise input_error(path, problem, "Delete it to start anew") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #8cad72d7
-def claim(out: str | Path | None) -> Any:
-    "`with claim(out):` this training alone writes there; `ChitchatError` if another one does, or nobody may."
-    if not out or DistributedContext().rank:  # of several processes that train together the first holds it
-        return contextlib.nullcontext()
-    make_folder(Path(out))
-    try:
-        return lock(Path(out) / "training").acquire(timeout=0)
-    except OSError as e:  # a Timeout has no strerror
-        problem = f"cannot be trained into ({e.strerror or 'another training does'})"
-        raise input_error(out, problem, "Choose another --out") from None
-
-
-def claims_out(fit: Callable) -> Callable:
-    "Let `fit` hold its folder `out` while it runs."
-    @wraps(fit)
-    def claiming(*args: Any, out: str | Path | None = None, **kw: Any) -> Any:
-        with claim(out):
-            return fit(*args, out=out, **kw)
-    return claiming
-
-# %% ../nbs/a4_checkpoints.ipynb #45f9d291
+# %% ../nbs/a4_checkpoints.ipynb #cd7df519
 def fingerprint(data: Seq2SeqDataset) -> str:
     "Changes when the data do."
     crc = 0
@@ -198,7 +177,7 @@ def check_same_run(
                 problem = f"belongs to a run with another {part}: {name} was {old!r} and now is {value!r}"
                 raise input_error(folder / "resume.pt", problem, "Choose another --out, or delete the folder")
 
-# %% ../nbs/a4_checkpoints.ipynb #87a8c229
+# %% ../nbs/a4_checkpoints.ipynb #41e98b5e
 class Stopped(KeyboardInterrupt):
     "A training was stopped by a signal, between two steps."
 
@@ -224,7 +203,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #e818b20d
+# %% ../nbs/a4_checkpoints.ipynb #61cfd120
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -286,7 +265,7 @@ def init_distributed() -> Iterator[DistributedContext]:
     finally:
         dist.destroy_process_group()
 
-# %% ../nbs/a4_checkpoints.ipynb #a33dd109
+# %% ../nbs/a4_checkpoints.ipynb #b1844479
 @contextlib.contextmanager
 def save_on_peer_failure(
     context: DistributedContext,
@@ -300,3 +279,24 @@ def save_on_peer_failure(
             raise
         raise ChitchatError(f"process {context.rank} of {context.size} ended, because another one died "
                             f"or an exchange failed ({short_error(e)}). {save()}") from None
+
+# %% ../nbs/a4_checkpoints.ipynb #cc11b3a4
+def claim(out: str | Path | None) -> Any:
+    "`with claim(out):` this training alone writes there; `ChitchatError` if another one does, or nobody may."
+    if not out or DistributedContext().rank:  # of several processes that train together the first holds it
+        return contextlib.nullcontext()
+    make_folder(Path(out))
+    try:
+        return lock(Path(out) / "training").acquire(timeout=0)
+    except OSError as e:  # a Timeout has no strerror
+        problem = f"cannot be trained into ({e.strerror or 'another training does'})"
+        raise input_error(out, problem, "Choose another --out") from None
+
+
+def claims_out(fit: Callable) -> Callable:
+    "Let `fit` hold its folder `out` while it runs."
+    @wraps(fit)
+    def claiming(*args: Any, out: str | Path | None = None, **kw: Any) -> Any:
+        with claim(out):
+            return fit(*args, out=out, **kw)
+    return claiming

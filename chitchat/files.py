@@ -232,7 +232,7 @@ def raw_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         problem = f"cannot be read ({getattr(e, 'strerror', None) or e})"
         raise input_error(path, problem, "Download it again, or unpack it", number + 1) from None
 
-# %% ../nbs/a1_files.ipynb #66d78d92
+# %% ../nbs/a1_files.ipynb #24748b3b
 Row = tuple[str, str, str]  # question, answer, category
 
 
@@ -254,18 +254,15 @@ def _parse_json(line: str) -> tuple[list[Row], str]:
     return pairs, "" if whole else "'responses' must be a list of strings"
 
 
-def _unquote(field: str) -> str:
-    "What pandas and spreadsheets write for a text that holds quotation marks."
-    inner = field[1:-1]
-    quoted = field[:1] == field[-1:] == '"' and '""' in inner and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else field
+# a column as pandas writes one that holds quotation marks: in such marks, those inside doubled
+_QUOTED = re.compile(r'(?:^|(?<=\t))"((?=[^\t]*"")(?:[^"\t]|"")*)"(?=\t|$)')
 
 
 def _parse_tsv(line: str) -> tuple[list[Row], str]:
-    parts = line.split("\t")
+    parts = _QUOTED.sub(lambda m: m[1].replace('""', '"'), line).split("\t")
     if len(parts) != 2:
         return [], f"has {len(parts)} column{'s' if len(parts) > 1 else ''} instead of question<TAB>answer"
-    return [(_unquote(parts[0]), _unquote(parts[1]), "")], ""
+    return [(parts[0], parts[1], "")], ""
 
 
 def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
