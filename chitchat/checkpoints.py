@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['CHECKPOINT_VERSION', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'save_resume', 'load_resume',
            'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'short_error',
-           'init_distributed', 'save_on_peer_failure', 'claim', 'claims_out']
+           'init_distributed', 'save_on_peer_failure', 'claim']
 
-# %% ../nbs/a4_checkpoints.ipynb #27a6726e
+# %% ../nbs/a4_checkpoints.ipynb #2fc5e876
 import contextlib, io, json, math, os, signal, threading, time, zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +279,7 @@ def save_on_peer_failure(
         raise ChitchatError(f"process {context.rank} of {context.size} ended, because another one died "
                             f"or an exchange failed ({short_error(e)}). {save()}") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #cc11b3a4
+# %% ../nbs/a4_checkpoints.ipynb #07f1c465
 def claim(out: str | Path | None) -> Any:
     "`with claim(out):` this training alone writes there; `ChitchatError` if another one does, or nobody may."
     if not out or DistributedContext().rank:  # of several processes that train together the first holds it
@@ -291,12 +290,3 @@ def claim(out: str | Path | None) -> Any:
     except OSError as e:  # a Timeout has no strerror
         problem = f"cannot be trained into ({e.strerror or 'another training does'})"
         raise input_error(out, problem, "Choose another --out") from None
-
-
-def claims_out(fit: Callable) -> Callable:
-    "Let `fit` hold its folder `out` while it runs."
-    @wraps(fit)
-    def claiming(*args: Any, out: str | Path | None = None, **kw: Any) -> Any:
-        with claim(out):
-            return fit(*args, out=out, **kw)
-    return claiming

@@ -356,7 +356,7 @@ def split_pairs(df: pd.DataFrame, valid: float = 0.02, seed: int = 0) -> tuple[p
     held = is_validation(hash_keys(df.question.tolist(), seed), valid)
     return df[~held].reset_index(drop=True), df[held].reset_index(drop=True)
 
-# %% ../nbs/00_data.ipynb #d1f7d9d1
+# %% ../nbs/00_data.ipynb #a0ffcaf2
 PAD, UNK = 0, 1  # padding, an unknown character
 BOS, EOS = 2, 3  # begin and end of an answer
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -415,7 +415,7 @@ class Tokenizer:
             raise input_error(path, f"is no tokenizer file ({e})", "Copy the whole folder again") from None
         tokens = [bpe.id_to_token(i) for i in range(bpe.get_vocab_size())]
         if tokens[:4] != SPECIALS or None in tokens:
-            raise input_error(path, f"does not begin with {SPECIALS}, or has gaps", "Copy the whole folder again")
+            raise input_error(path, f"does not begin with {SPECIALS}, or has gaps", "Copy the folder again")
         return cls(bpe)
 
 # %% ../nbs/00_data.ipynb #3e9d4bd1

@@ -73,7 +73,7 @@ def check_fields(cfg: Any, **limits: str | tuple) -> None:
             edges = [low] * (limit[0] == "[") + [high] * (limit[-1] == "]")
             check_field(cfg, name, low < value < high or value in edges, f"it must be in {limit}")
 
-# %% ../nbs/a1_files.ipynb #55e8becc
+# %% ../nbs/a1_files.ipynb #bef95205
 VOCAB_SIZES = {"tiny": 4000, "small": 8000, "base": 16000}   # tokens
 MAX_ROWS = {"tiny": 25_000, "small": 300_000, "base": None}  # pairs that a notebook reads; None = all
 
@@ -85,7 +85,7 @@ def sample_path() -> Path:
 
 def data_path() -> Path:
     "The file to work on: `CHITCHAT_DATA`, else the sample."
-    return Path(os.environ.get("CHITCHAT_DATA") or sample_path())
+    return Path(os.environ.get("CHITCHAT_DATA") or sample_path()).expanduser()
 
 
 def data_size() -> str:
@@ -184,13 +184,13 @@ def progress(**kwargs: Any) -> tqdm:
     usual = {"file": stream, "delay": 2, "leave": False, "dynamic_ncols": not notebook, "mininterval": pause}
     return tqdm(**usual | kwargs)
 
-# %% ../nbs/a1_files.ipynb #ff8e8a1d
+# %% ../nbs/a1_files.ipynb #8b932c9a
 def open_raw(path: str | Path) -> IO[bytes]:
     "The bytes of a plain, zipped or gzipped file; `ChitchatError` if there is none."
     path = Path(path)
     if not path.is_file():  # it is read more than once
         problem = "is a folder, a pipe or a device" if path.exists() else "does not exist"
-        raise input_error(path, problem, "Pass a file, qa_data.jsonl(.zip) or train.txt; README says whence")
+        raise input_error(path, problem, "Pass qa_data.jsonl(.zip) or train.txt; README says where to get it")
     with open(path, "rb") as f:
         magic = f.read(2)
     if magic != b"PK":

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoints import (DistributedContext, Stopped, check_same_run, claims_out, defer_signals,
+from .checkpoints import (DistributedContext, Stopped, check_same_run, claim, defer_signals,
                                   fingerprint, load_model, load_resume, save_checkpoint,
                                   save_on_peer_failure, save_resume)
 from .corpus import Corpus
@@ -507,7 +507,6 @@ class Views(list):
                           file=sys.stderr)
 
 # %% ../nbs/02_train.ipynb #b7526412
-@claims_out
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -537,7 +536,7 @@ def fit(
             some = corpus.valid_df.question.iloc[rows].tolist()
             lines = lambda: [f"  «{q}» → «{a}»" for q, a in zip(some, answer(some))]
             views.append(SimpleNamespace(row=lambda: tqdm.write("\n".join(lines()), file=sys.stdout)))
-    with defer_signals() as caught, save_on_peer_failure(t.context, t.save):
+    with claim(out), defer_signals() as caught, save_on_peer_failure(t.context, t.save):
         try:
             while not state.finished:
                 over = state.done(cfg) >= 1
