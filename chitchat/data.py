@@ -111,7 +111,7 @@ def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #a1eb55f3
+# %% ../nbs/00_data.ipynb #4deba135
 def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
     "(N,) bool: in which texts is the pattern found? It must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -136,9 +136,9 @@ _AD = re.compile(r"\b(?:прода[мю]|продаю|купл[юи]|скидк|
 _CONTACT = re.compile(r"\+(?:[ ().-]*\d){10}|\b[78][ (.-]*\d{3}[ ).-]*\d{3}[ .-]*\d{2}[ .-]*\d{2}|"
                       r"\b\d{4}(?:[ -]?\d{4}){3}\b|\w@\w[\w.-]*\.\w")  # telephones, bank cards, e-mails
 _SERVICE = re.compile(r"\bссылка \w+ (?:по решению|после проверки)|"
-                      r"(?:^|\[)\W*(?:вопрос|ответ|комментарий|сообщение|пользователь) (?:был[оа]? )?"
+                      r"(?:^|\[)[^\w\n]*(?:вопрос|ответ|комментарий|сообщение|пользователь) (?:был[оа]? )?"
                       r"(?:удал[её]н|скрыт|заблокирован|закрыт)[оа]?(?: автором| пользователем|"
-                      r" модератор\w+| администраци\w+)?(?: проекта)?\W*$", re.IGNORECASE | re.MULTILINE)
+                      r" модератор\w+| администраци\w+)?(?: проекта)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
 _OTHER_LETTER = re.compile(r"[^\W\d_а-яёА-ЯЁ]")
 _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
 _ONE_WORD = re.compile(r"\b(\w+)(?:[^\w\n]+\1\b){2}")
