@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['CHECKPOINT_VERSION', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'save_resume', 'load_resume',
            'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'short_error',
-           'init_distributed', 'save_on_peer_failure']
+           'init_distributed', 'save_on_peer_failure', 'claim']
 
-# %% ../nbs/a4_checkpoints.ipynb #5f7a9e1c
-import contextlib, json, math, os, signal, threading, time, zlib
+# %% ../nbs/a4_checkpoints.ipynb #2fc5e876
+import contextlib, io, json, math, os, signal, threading, time, zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors, save as save_tensors
 
 from .data import CategoryVocab, DataConfig, Seq2SeqDataset, Tokenizer
-from .files import ChitchatError, input_error, make_folder, write_atomic
+from .files import ChitchatError, input_error, lock, make_folder, write_atomic
 from .models import ModelConfig, Seq2Seq, build_model, pick_device
 
 # %% ../nbs/a4_checkpoints.ipynb #819964a2
@@ -58,7 +57,7 @@ def save_checkpoint(
     weights = {k: v.contiguous().cpu() for k, v in model.state_dict().items()}
     write_atomic(folder / "model.safetensors", save_tensors(weights))
 
-# %% ../nbs/a4_checkpoints.ipynb #812400de
+# %% ../nbs/a4_checkpoints.ipynb #e383486d
 @dataclass
 class Checkpoint:
     "What a checkpoint folder holds."
@@ -72,58 +71,34 @@ class Checkpoint:
 _WHOLE = "Copy the whole folder of one checkpoint, or train again"
 
 
-def _read(path: Path) -> bytes:
+def _load(path: Path, make: Callable[[bytes], Any]) -> Any:
+    "What `make` makes of a file; whatever fails becomes a `ChitchatError` that names the file."
     try:
-        return path.read_bytes()
-    except OSError as e:
-        raise input_error(path, f"cannot be read ({e.strerror})", _WHOLE) from None
+        return make(path.read_bytes())
+    except Exception as e:
+        raise input_error(path, f"cannot be used ({str(e).partition(chr(10))[0]})", _WHOLE) from None
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read(path))
-    except ValueError as e:
-        raise input_error(path, f"is no JSON ({e})", _WHOLE) from None
+def _configs(raw: bytes) -> tuple[ModelConfig, DataConfig]:
+    config = json.loads(raw)
+    if config["format"] != CHECKPOINT_VERSION:
+        raise ValueError(f"its format is {config['format']}, not {CHECKPOINT_VERSION}")
+    return ModelConfig(**config["model"]), DataConfig(**config["data"])
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, DataConfig]:
-    config = _read_json(path)
-    try:
-        if config["format"] != CHECKPOINT_VERSION:
-            raise ValueError(f"its format is {config['format']}, not {CHECKPOINT_VERSION}")
-        return ModelConfig(**config["model"]), DataConfig(**config["data"])
-    except (KeyError, TypeError, ValueError) as e:
-        raise input_error(path, f"is not of this version ({e})",
-                          "Train again, or use the version that wrote it") from None
+def _weights(raw: bytes, cfg: ModelConfig) -> dict[str, torch.Tensor]:
+    weights, wants = load_tensors(raw), {}
+    if cfg.n_layers <= len(weights):
+        with torch.device("meta"):  # sizes alone: a config may ask for more than there is memory
+            wants = build_model(cfg).state_dict()
+    has, wants = ({k: (v.dtype, *v.shape) for k, v in d.items()} for d in (weights, wants))
+    if differ := {*has.items()} ^ {*wants.items()}:
+        raise ValueError(f"it does not belong to the config.json beside it: {min(differ, key=str)}")
+    if not all(v.isfinite().all() for v in weights.values()):
+        raise ValueError("some weights are no finite numbers")
+    return weights
 
-
-def _read_names(path: Path) -> CategoryVocab:
-    names = _read_json(path)
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise input_error(path, "is no list of names", _WHOLE)
-    return CategoryVocab(names)
-
-
-def _read_history(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
-    except (OSError, ValueError):  # pandas' parser errors are ValueErrors
-        raise input_error(path, "is no table", "Delete it: answering needs no history") from None
-
-
-def _load_weights(model: Seq2Seq, path: Path) -> None:
-    try:
-        weights = load_tensors(_read(path))
-    except SafetensorError as e:
-        raise input_error(path, f"is cut short or damaged ({e})", _WHOLE) from None
-    has, wants = ({k: tuple(v.shape) for k, v in d.items()} for d in (weights, model.state_dict()))
-    if has != wants:
-        k = next(k for k in sorted({*has, *wants}) if has.get(k) != wants.get(k))
-        problem = f"{k} is {has.get(k, 'missing')} and should be {wants.get(k, 'missing')}"
-        raise input_error(path, f"does not belong to the config.json beside it: {problem}", _WHOLE)
-    model.load_state_dict(weights)
-
-# %% ../nbs/a4_checkpoints.ipynb #532d252a
+# %% ../nbs/a4_checkpoints.ipynb #026e9092
 def load_checkpoint(
     folder: str | Path,
     device: str | torch.device | None = None,  # default: see `pick_device`
@@ -133,24 +108,29 @@ def load_checkpoint(
     if not folder.is_dir():
         raise input_error(folder, "is no checkpoint folder",
                           "Train one: chitchat_demo, or chitchat_train --out FOLDER")
-    model_cfg, data_cfg = _read_config(folder / "config.json")
-    cats, tok = _read_names(folder / "categories.json"), Tokenizer.load(folder / "tokenizer.json")
+    for name in ("config.json", "categories.json", "tokenizer.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise input_error(folder / name, "is missing", _WHOLE)
+    model_cfg, data_cfg = _load(folder / "config.json", _configs)
+    cats = _load(folder / "categories.json", lambda raw: CategoryVocab(json.loads(raw)))
+    tok = Tokenizer.load(folder / "tokenizer.json")
     for name, have, want in (("tokenizer.json", len(tok), model_cfg.vocab_size),
                              ("categories.json", len(cats), model_cfg.n_categories)):
         if have != want:
             problem = f"has {have} entries, and the model of config.json has {want}"
             raise input_error(folder / name, problem, _WHOLE)
-    model = build_model(model_cfg)
-    _load_weights(model, folder / "model.safetensors")
-    model = model.to(pick_device(device)).eval()
-    return Checkpoint(model, tok, cats, data_cfg, _read_history(folder / "history.csv"))
+    weights = _load(folder / "model.safetensors", lambda raw: _weights(raw, model_cfg))
+    model, history = build_model(model_cfg), folder / "history.csv"
+    model.load_state_dict(weights)
+    table = _load(history, lambda raw: pd.read_csv(io.BytesIO(raw))) if history.is_file() else pd.DataFrame()
+    return Checkpoint(model.to(pick_device(device)).eval(), tok, cats, data_cfg, table)
 
 
 def load_model(folder: str | Path, device: str | torch.device | None = None) -> Seq2Seq:
     "The model of a checkpoint, in evaluation mode; fails as `load_checkpoint` does."
     return load_checkpoint(folder, device).model
 
-# %% ../nbs/a4_checkpoints.ipynb #8bc01d7b
+# %% ../nbs/a4_checkpoints.ipynb #7f912f3b
 def save_resume(folder: str | Path, state: dict) -> None:
     "Write `resume.pt` (tensors, numbers, texts, lists, dicts), and its `history` as `history.csv`."
     folder = Path(folder)
@@ -170,12 +150,11 @@ def load_resume(folder: str | Path) -> dict | None:
         return None
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as e:
-        raise input_error(path, f"cannot be read ({e.strerror})", "Check its permissions") from None
     except Exception as e:  # torch raises half a dozen classes for a damaged file
-        raise input_error(path, f"is damaged ({type(e).__name__})", "Delete it to start anew") from None
+        problem = f"is damaged, or may not be read ({type(e).__name__})"
+        raise input_error(path, problem, "Delete it to start anew") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #58909165
+# %% ../nbs/a4_checkpoints.ipynb #cd7df519
 def fingerprint(data: Seq2SeqDataset) -> str:
     "Changes when the data do."
     crc = 0
@@ -197,7 +176,7 @@ def check_same_run(
                 problem = f"belongs to a run with another {part}: {name} was {old!r} and now is {value!r}"
                 raise input_error(folder / "resume.pt", problem, "Choose another --out, or delete the folder")
 
-# %% ../nbs/a4_checkpoints.ipynb #0ecd7653
+# %% ../nbs/a4_checkpoints.ipynb #41e98b5e
 class Stopped(KeyboardInterrupt):
     "A training was stopped by a signal, between two steps."
 
@@ -223,7 +202,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #bc341138
+# %% ../nbs/a4_checkpoints.ipynb #61cfd120
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -285,7 +264,7 @@ def init_distributed() -> Iterator[DistributedContext]:
     finally:
         dist.destroy_process_group()
 
-# %% ../nbs/a4_checkpoints.ipynb #66fc44dd
+# %% ../nbs/a4_checkpoints.ipynb #b1844479
 @contextlib.contextmanager
 def save_on_peer_failure(
     context: DistributedContext,
@@ -299,3 +278,15 @@ def save_on_peer_failure(
             raise
         raise ChitchatError(f"process {context.rank} of {context.size} ended, because another one died "
                             f"or an exchange failed ({short_error(e)}). {save()}") from None
+
+# %% ../nbs/a4_checkpoints.ipynb #07f1c465
+def claim(out: str | Path | None) -> Any:
+    "`with claim(out):` this training alone writes there; `ChitchatError` if another one does, or nobody may."
+    if not out or DistributedContext().rank:  # of several processes that train together the first holds it
+        return contextlib.nullcontext()
+    make_folder(Path(out))
+    try:
+        return lock(Path(out) / "training").acquire(timeout=0)
+    except OSError as e:  # a Timeout has no strerror
+        problem = f"cannot be trained into ({e.strerror or 'another training does'})"
+        raise input_error(out, problem, "Choose another --out") from None

@@ -7,7 +7,7 @@ __all__ = ['RAW_FILE', 'MSG_NO_WORDS', 'MSG_NOT_RUSSIAN', 'MSG_NOTHING_ELSE', 'M
            'write_result', 'add_fields', 'given', 'save_answering', 'train_main', 'evaluate_main', 'reject_reason',
            'polite_answers', 'chat', 'read_questions', 'answer_main', 'show_answers', 'demo_main']
 
-# %% ../nbs/a6_commands.ipynb #34a85674
+# %% ../nbs/a6_commands.ipynb #08834513
 import argparse, ast, contextlib, io, json, re, sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -18,13 +18,13 @@ from typing import Any
 import pandas as pd
 from fastcore.docments import docments
 
-from .files import (VOCAB_SIZES, ChitchatError, data_path, input_error, make_folder, progress,
-                            raw_lines, tolerant_streams, write_atomic)
+from .files import (VOCAB_SIZES, ChitchatError, check_encoding, data_path, input_error, make_folder,
+                            progress, raw_lines, tolerant_streams, write_atomic)
 from .data import DataConfig
 from .corpus import Corpus, load_corpus
 from .models import PRESETS, ModelConfig, count_parameters, preset
 from .fast import PRECISIONS
-from .checkpoints import init_distributed, load_checkpoint, save_checkpoint
+from .checkpoints import claim, init_distributed, load_checkpoint, save_checkpoint
 from .train import TrainConfig, evaluate, fit, new_model, train_preset
 from .decoding import (INDEX, WAYS, DecodeConfig, Responder, answer_stats, load_decoding,
                                save_decoding, side_by_side, words_of)
@@ -222,7 +222,7 @@ def chat(
             question, said = line, polite_answers(responder, [line], category, **decoding)
             say(said[0])
 
-# %% ../nbs/a6_commands.ipynb #737ac386
+# %% ../nbs/a6_commands.ipynb #d0a0a729
 def read_questions(path: Path) -> list[str]:
     "Lines of a UTF-8 file; `ChitchatError` names the line that is not."
     questions = []
@@ -230,8 +230,8 @@ def read_questions(path: Path) -> list[str]:
         try:
             questions.append(line.decode("utf-8-sig").rstrip("\r\n"))
         except UnicodeDecodeError:
-            remedy = "Convert it: iconv -f CP1251 -t UTF-8 A > B"
-            raise input_error(path, "is not UTF-8", remedy, number) from None
+            check_encoding(path, line)
+            raise input_error(path, "is not UTF-8", "Convert it to UTF-8", number) from None
     return questions
 
 
@@ -270,7 +270,7 @@ def answer_main(argv: list[str] | None = None) -> None:
         write_result("\n".join(answers))
     print(f"{len(answers)} answers, method: {way}", file=sys.stderr)
 
-# %% ../nbs/a6_commands.ipynb #627b6e80
+# %% ../nbs/a6_commands.ipynb #adb74214
 def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     print("\nQuestions it never saw, people's answer and the model's:")
@@ -301,7 +301,9 @@ def demo_main(argv: list[str] | None = None) -> None:
     a = p.parse_args(argv)
     length = dict(minutes=a.minutes) if a.minutes is not None else dict(steps=a.steps)
     cfg = TrainConfig(**length, evals=3, **train_preset("lstm", "tiny"))
-    make_folder(a.out)
+    if (a.out / "resume.pt").exists():
+        raise input_error(a.out, "holds another training", "Choose another --out")
+    a.held = claim(a.out)
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
     print(corpus.describe(), flush=True)
     model = new_model(corpus, "lstm", "tiny")

@@ -46,7 +46,7 @@ class TextDataset:
         df.attrs = self.attrs
         return df
 
-# %% ../nbs/a2_corpus.ipynb #310c8126
+# %% ../nbs/a2_corpus.ipynb #faf91335
 CHUNK_ROWS = 50_000  # rows that are encoded at a time
 
 
@@ -118,7 +118,7 @@ def _prepare(path: Path, folder: Path, cfg: DataConfig, max_rows: int | None, to
     meta["dropped"].update({name: len(rows) for name, rows in bad.items()})
     held, rows = is_validation(kept.qkey.to_numpy(), cfg.valid), kept.index.to_numpy()
     if not 0 < held.sum() < len(held):
-        problem = f"leaves {len(held)} pairs after filtering, too few to hold some out"
+        problem = f"leaves {len(held)} pairs, too few to hold some out; dropped were {dict(+meta['dropped'])}"
         raise input_error(path, problem, "Pass a larger file")
     _save(part, {"train.rows": rows[~held], "valid.rows": rows[held]})
     del keys, kept, bad, rows  # hundreds of bytes a pair
@@ -137,8 +137,8 @@ def _prepare(path: Path, folder: Path, cfg: DataConfig, max_rows: int | None, to
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 
-# %% ../nbs/a2_corpus.ipynb #93e713dc
-CORPUS_VERSION = 2  # raise it when the same file and settings shall give something else
+# %% ../nbs/a2_corpus.ipynb #ee192b3d
+CORPUS_VERSION = 3  # raise it when the same file and settings shall give something else
 
 
 @dataclass

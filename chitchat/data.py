@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['Filters', 'ROW_FILTERS', 'CORPUS_FILTERS', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'DataConfig', 'clean_texts',
-           'clean_text', 'drop_empty', 'match_rows', 'cyrillic_share', 'is_advert', 'drop_links', 'drop_adverts',
-           'drop_foreign', 'drop_repetitive', 'is_obscene', 'mask_obscene', 'drop_obscene', 'count_words',
+           'clean_text', 'drop_empty', 'match_rows', 'cyrillic_share', 'drop_links', 'drop_adverts', 'drop_service',
+           'drop_foreign', 'drop_repetitive', 'undisguise', 'is_obscene', 'mask_obscene', 'drop_obscene', 'count_words',
            'exceeds_words', 'truncate_sentences', 'drop_long_questions', 'drop_long_answers', 'overlap', 'drop_overlap',
            'dedup_keys', 'dedup_key', 'hash_keys', 'pair_keys', 'drop_duplicates', 'cap_answer_frequency',
            'cap_answers_per_question', 'clean_pairs', 'apply_filters', 'filter_pairs', 'is_validation', 'split_pairs',
            'Tokenizer', 'CategoryVocab', 'Batch', 'pad_rows', 'collate', 'ragged', 'Seq2SeqDataset', 'encode_pairs',
            'LengthBatchSampler']
 
-# %% ../nbs/00_data.ipynb #5ddba57e
+# %% ../nbs/00_data.ipynb #704594ab
 import hashlib, html, re, unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
@@ -62,12 +62,17 @@ class DataConfig:
             "[0, 1]": "min_cyrillic max_overlap max_broken", "(0, 1)": "valid", "[5, 65536]": "vocab_size"}
         check_fields(self, **{name: limit for limit, names in limits.items() for name in names.split()})
 
-# %% ../nbs/00_data.ipynb #c1ac9287
+# %% ../nbs/00_data.ipynb #4ab8a462
 _PUNCT_RUN = re.compile(r"([!?)(,;:\-—–*=+_~^])\1{2,}")
 _DOTS = re.compile(r"\.{3,}")
 _LETTER_RUN = re.compile(r"([^\W\d_])\1{3,}", re.IGNORECASE)
-_SAME = str.maketrans({**dict.fromkeys("«»“”„‟″‹›", '"'), **dict.fromkeys("’‘`", "'"), "…": "..."})
+_SAME = str.maketrans({**dict.fromkeys("«»“”„‟″‹›", '"'), **dict.fromkeys("’‘`", "'"), "…": "...", "İ": "I"})
 _YO = str.maketrans("ёЁ", "еЕ")
+_LOOKALIKE = str.maketrans("aceopxykABCEHKMOPTXYαοκρυχΑΒΕΗΚΜΟΡΤΧΥ", "асеорхукАВСЕНКМОРТХУаокрухАВЕНКМОРТХУ")
+_LIKE = "".join(map(chr, _LOOKALIKE))
+_MIXED = re.compile(rf"\b(?:[а-яё]+[{_LIKE}]|[{_LIKE}]+[а-яё])[а-яё{_LIKE}]*\b", re.IGNORECASE)
+_LONE = re.compile("(?<![☀-\U0001faff\ufe0f])\u200d|\u200d(?![☀-\U0001faff])")  # joins no emoji
+_GAP = re.compile(r"(?:</?[a-z][^>\n]{0,200}>| )+", re.IGNORECASE)  # spaces and tags
 _NESTED = re.compile(r"&(?:amp;|#38;|#[xX]26;)+")  # an ampersand escaped again
 
 
@@ -79,18 +84,21 @@ def _unescape(text: str) -> str:
     return text.replace("&", " ")  # escaped over and over: no text is left in it
 
 
+def _visible(char: str) -> str:
+    return char if char.isprintable() or char == "\u200d" else " " * (unicodedata.category(char) != "Cf")
+
+
 def clean_texts(texts: Sequence[str], cfg: DataConfig = DataConfig()) -> list[str]:
     "Bring questions or answers to the form the model is trained on; cleaning a clean text changes nothing."
     rows = [_unescape(t) if "&" in t else t for t in texts]
-    rows = [t if t.isprintable() else "".join(c if c.isprintable() else " " for c in t) for t in rows]
-    text = "\n".join(rows)  # all at once: no rule reaches over a line break
-    text = unicodedata.normalize("NFC", text.lower() if cfg.lower else text).translate(_SAME)
-    if cfg.fold_yo:
-        text = text.translate(_YO)
-        if "\u0308" in text:  # two dots on a letter that had its dots already
-            text = unicodedata.normalize("NFC", text.replace("\u0308", ""))
+    rows = [t if t.isprintable() else "".join(map(_visible, t)) for t in rows]
+    text = _LONE.sub("", "\n".join(rows))  # all at once: no rule reaches over a line break
+    text = unicodedata.normalize("NFC", text).translate(_SAME)
+    text = re.sub("[\u0300-\u036f]", "", text.translate(_YO) if cfg.fold_yo else text)
+    text = _MIXED.sub(lambda m: m[0].translate(_LOOKALIKE), text)
+    text = text.lower() if cfg.lower else text
     text = _LETTER_RUN.sub(r"\1\1\1", _PUNCT_RUN.sub(r"\1\1", _DOTS.sub("...", text)))
-    return [t.strip() for t in re.sub("  +", " ", text).split("\n")] if rows else []
+    return [t.strip() for t in _GAP.sub(" ", text).split("\n")] if rows else []
 
 
 def clean_text(text: str, cfg: DataConfig = DataConfig()) -> str:
@@ -103,7 +111,7 @@ def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #3f0857eb
+# %% ../nbs/00_data.ipynb #4deba135
 def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
     "(N,) bool: in which texts is the pattern found? It must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -125,7 +133,12 @@ def _any(df: pd.DataFrame, pattern: re.Pattern, test: Callable = bool) -> np.nda
 _LINK = re.compile(r"https?:|www\.|(?<=[\w-])\.(?:ru|com|net|org|su|info|рф|html?)\b", re.IGNORECASE)
 _AD = re.compile(r"\b(?:прода[мю]|продаю|купл[юи]|скидк|акци[яи]\b|тел\.|телефон|профил|личк|подпис|заработ|"
                  r"недорого|доставк|звоните|пишите)", re.IGNORECASE)
-_PHONE = re.compile(r"(?:\+7|\b8)[ (-]*\d{3}[ )-]*\d{3}[ -]*\d{2}[ -]*\d{2}")
+_CONTACT = re.compile(r"\+(?:[ ().-]*\d){10}|\b[78][ (.-]*\d{3}[ ).-]*\d{3}[ .-]*\d{2}[ .-]*\d{2}|"
+                      r"\b\d{4}(?:[ -]?\d{4}){3}\b|\w@\w[\w.-]*\.\w")  # telephones, bank cards, e-mails
+_SERVICE = re.compile(r"\bссылка \w+ (?:по решению|после проверки)|"
+                      r"(?:^|\[)[^\w\n]*(?:вопрос|ответ|комментарий|сообщение|пользователь) (?:был[оа]? )?"
+                      r"(?:удал[её]н|скрыт|заблокирован|закрыт)[оа]?(?: автором| пользователем|"
+                      r" модератор\w+| администраци\w+)?(?: проекта)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
 _OTHER_LETTER = re.compile(r"[^\W\d_а-яёА-ЯЁ]")
 _ONE_LETTER = re.compile(r"^[^\w\n]*([^\W\d_])\1+[^\w\n]*$", re.MULTILINE)
 _ONE_WORD = re.compile(r"\b(\w+)(?:[^\w\n]+\1\b){2}")
@@ -137,19 +150,19 @@ def cyrillic_share(text: str) -> float:
     return len(re.findall("[а-яё]", text, re.IGNORECASE)) / letters if letters else 1.0
 
 
-def is_advert(text: str) -> bool:
-    "A telephone number, or two different words of trade."
-    return bool(_PHONE.search(text)) or len({m.lower() for m in _AD.findall(text)}) >= 2
-
-
 def drop_links(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Whoever answers with a link teaches the model to answer with links."
     return _any(df, _LINK)
 
 
 def drop_adverts(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "Somebody sells something."
-    return _any(df, _AD, is_advert) | _any(df, _PHONE)
+    "Somebody sells something: two different words of trade, a telephone or card number, an e-mail."
+    return _any(df, _AD, lambda t: len({*_AD.findall(t.lower())}) > 1) | _any(df, _CONTACT)
+
+
+def drop_service(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+    "What the site says instead of a person: a question deleted, a link blocked."
+    return _any(df, _SERVICE)
 
 
 def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
@@ -161,24 +174,32 @@ def drop_repetitive(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Nothing but one letter, or one word three times running."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
-# %% ../nbs/00_data.ipynb #279eebd3
+# %% ../nbs/00_data.ipynb #ca258ced
 _ABC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _ROOTS = (r"(?:эр|яю|фю|ю|р|эш|юв|чр|яюф|арб|тл|яаш|яхах|г)?ег[щхпош]|егыш\b|\w*яшчф|(?:тл)?сып[фв]|сып\b|"
           r"(?:чр|эр|яю|тл|юв|фю|яхах|арб|арч|г|юс|яаю|яюф|яаш|бк|эхфю|арчк|ювк|юск|тк|яюфк|шчк|фюысю|чыю)?"
           r"хс(?:р[ыэвио]|г[взэй]|ш[вб]|ы[рюшп]|э[гш]|х[ви]|хэм|ю[ъэ]|шй|\b)|ьгф(?:р[ъз]|шы|[юр]чт|юерв)|"
-          r"ьрэф[ргл]\b|ьрэфртюи|чрыгя|у[рю]эфюэ|яшф[рю]а|(?:эр|яю|чр|тч|юс|яюф)?фаюз")
+          r"ьрэф[ргл]\b|ьрэфртюи|чрыгя|у[рю]эфюэ|яшф[рю]а|(?:эр|яю|чр|тч|юс|яюф)?фаюз"
+          r"|бж?гъ[рш]\b|(?-i:ег?|сы?|яш?|хс?)\*")
 _UNSHIFT = str.maketrans(_ABC, _ABC[16:] + _ABC[:16])
-_OBSCENE = re.compile(r"(?<!\w)(?:" + _ROOTS.translate(_UNSHIFT) + r")\w*", re.IGNORECASE)
+_OBSCENE = re.compile(rf"(?<!\w)(?:{_ROOTS.translate(_UNSHIFT)}|(?-i:[а-я]+\*+[а-я]))\w*", re.IGNORECASE)
+_DISGUISE = _LOOKALIKE | str.maketrans("ё01346_", "еОИЗЧБ ")  # capitals: «6*7» is no word
+
+
+def undisguise(text: str) -> str:
+    "As the roots are written: small Cyrillic letters for lookalikes and digits, none twice, none apart."
+    text = re.sub(r"(?<=\b\w)[ .-]+(?=\w\b)", "", text.lower().translate(_DISGUISE))
+    return re.sub(r"(\w)\1+", r"\1", text)
 
 
 def is_obscene(text: str) -> bool:
-    "Does the text hold a word of one of the obscene roots?"
-    return bool(_OBSCENE.search(text.translate(_YO)))
+    "Does the text hold a word of one of the obscene roots, however disguised?"
+    return bool(_OBSCENE.search(undisguise(text)))
 
 
 def mask_obscene(text: str) -> str:
     "Stars instead of the inner letters of obscene words, for showing."
-    for m in _OBSCENE.finditer(text.translate(_YO)):
+    for m in _OBSCENE.finditer(text.lower().translate(_DISGUISE)):
         text = text[:m.start() + 1] + "*" * (m.end() - m.start() - 2) + text[m.end() - 1:]
     return text
 
@@ -187,7 +208,9 @@ def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Words that the bot shall not learn."
     if cfg.keep_obscene:
         return np.zeros(len(df), dtype=bool)
-    return _any(df if cfg.fold_yo else df.map(lambda text: text.translate(_YO)), _OBSCENE)
+    both = undisguise("\n".join(chain(df.question, df.answer))).split("\n")
+    found = match_rows(_OBSCENE, both)
+    return found[:len(df)] | found[len(df):]
 
 # %% ../nbs/00_data.ipynb #763f3b48
 _ATOM = re.compile(r"[а-яёА-ЯЁ]+|[a-zA-Z]+|\d+|\w")  # razdel never makes two words of one of these
@@ -278,20 +301,23 @@ def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "The question has its answers."
     return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
 
-# %% ../nbs/00_data.ipynb #5a865e03
+# %% ../nbs/00_data.ipynb #309f7d05
 Filters = Sequence[Callable[[pd.DataFrame, DataConfig], Any]]
-ROW_FILTERS: Filters = (drop_empty, drop_links, drop_adverts, drop_foreign, drop_obscene, drop_repetitive,
-                        drop_long_questions, drop_long_answers, drop_overlap)
+ROW_FILTERS: Filters = (drop_empty, drop_links, drop_adverts, drop_service, drop_foreign, drop_obscene,
+                        drop_repetitive, drop_long_questions, drop_long_answers, drop_overlap)
 CORPUS_FILTERS: Filters = (drop_duplicates, cap_answer_frequency, cap_answers_per_question)
 
 
 def clean_pairs(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
-    "Clean texts and, where asked for, long answers cut to their first sentences."
+    "Clean texts and names of categories; where asked for, long answers are cut to their first sentences."
     questions, answers = (clean_texts(df[c].tolist(), cfg) for c in ("question", "answer"))
     if cfg.max_sentences:
         long = exceeds_words(answers, cfg.max_answer_words)
         answers = [truncate_sentences(a, cfg) if cut else a for a, cut in zip(answers, long)]
-    return df.assign(question=questions, answer=answers).reset_index(drop=True)
+    names = df.category.unique().tolist()
+    tidy = dict(zip(names, clean_texts(names, replace(cfg, lower=False, fold_yo=False))))
+    df = df.assign(question=questions, answer=answers, category=df.category.map(tidy))
+    return df.reset_index(drop=True)
 
 
 def apply_filters(df: pd.DataFrame, filters: Filters, cfg: DataConfig) -> tuple[pd.DataFrame, dict]:
@@ -330,7 +356,7 @@ def split_pairs(df: pd.DataFrame, valid: float = 0.02, seed: int = 0) -> tuple[p
     held = is_validation(hash_keys(df.question.tolist(), seed), valid)
     return df[~held].reset_index(drop=True), df[held].reset_index(drop=True)
 
-# %% ../nbs/00_data.ipynb #6b629374
+# %% ../nbs/00_data.ipynb #a0ffcaf2
 PAD, UNK = 0, 1  # padding, an unknown character
 BOS, EOS = 2, 3  # begin and end of an answer
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -385,46 +411,45 @@ class Tokenizer:
         "Read what `save` wrote; `ChitchatError` for anything else."
         try:
             bpe = BPE.from_str(Path(path).read_text(encoding="utf-8"))
-        except Exception as e:  # there is no file; or the library raises a bare Exception
+        except BaseException as e:  # there is no file; or the library raises a bare Exception, or panics
             raise input_error(path, f"is no tokenizer file ({e})", "Copy the whole folder again") from None
-        if [bpe.id_to_token(i) for i in range(4)] != SPECIALS:
-            raise input_error(path, f"does not begin with {SPECIALS}", "Take the file of the same checkpoint")
+        tokens = [bpe.id_to_token(i) for i in range(bpe.get_vocab_size())]
+        if tokens[:4] != SPECIALS or None in tokens:
+            raise input_error(path, f"does not begin with {SPECIALS}, or has gaps", "Copy the folder again")
         return cls(bpe)
 
-# %% ../nbs/00_data.ipynb #15fb54b8
+# %% ../nbs/00_data.ipynb #3e9d4bd1
 class CategoryVocab:
     "Names of categories to ids; 0 is none."
     def __init__(self, names: Sequence[str] = ()):
         self.names = list(names)
-        self._ids = {name: i for i, name in enumerate(self.names, 1)}
-        self._folded = {name.lower(): name for name in self.names}
+        self._ids = {name.lower(): i for i, name in enumerate(self.names, 1)}
 
     @classmethod
     def fit(cls, names: Iterable[str], min_count: int = 1) -> "CategoryVocab":
-        "Keep the names that occur at least `min_count` times, the most frequent first."
-        by_count = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
-        return cls([name for name, n in by_count if name and n >= min_count])
+        "Keep names that occur at least `min_count` times, however capitalised, the most frequent first."
+        table = pd.Series(Counter(names), dtype=int).groupby(str.lower).agg(["sum", "idxmax"])
+        table = table.sort_values(["sum", "idxmax"], ascending=[False, True])  # each as most people spell it
+        return cls([name for name, n in zip(table["idxmax"], table["sum"]) if name and n >= min_count])
 
     def __len__(self) -> int:
         return len(self.names) + 1
 
     def get(self, name: str | None) -> int:
         "The id for data: rare and missing categories are 0."
-        return self._ids.get(name or "", 0)
+        return self._ids.get((name or "").lower(), 0)
 
     def __getitem__(self, name: str | None) -> int:
         "The id for a person's wish: an unknown name is a `ChitchatError` that lists the nearest ones."
-        if not name or name in self._ids:
+        if not name or self.get(name):
             return self.get(name)
-        if name.lower() in self._folded:
-            return self._ids[self._folded[name.lower()]]
         known = ", ".join(self.nearest(name)) or "none, this model has no categories"
         raise ChitchatError(f"There is no category «{name}»; the nearest are: {known}")
 
     def nearest(self, name: str) -> list[str]:
         "At most five names that are spelt alike, or the first ones."
-        alike = get_close_matches(name.lower(), self._folded, 5, 0.4)
-        return [self._folded[n] for n in alike] or self.names[:5]
+        alike = get_close_matches(name.lower(), self._ids, 5, 0.4)
+        return [self.names[self._ids[n] - 1] for n in alike] or self.names[:5]
 
 # %% ../nbs/00_data.ipynb #a72cc7a5
 @dataclass

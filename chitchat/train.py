@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoints import (DistributedContext, Stopped, check_same_run, defer_signals, fingerprint,
-                                  load_model, load_resume, save_checkpoint, save_on_peer_failure, save_resume)
+from .checkpoints import (DistributedContext, Stopped, check_same_run, claim, defer_signals,
+                                  fingerprint, load_model, load_resume, save_checkpoint,
+                                  save_on_peer_failure, save_resume)
 from .corpus import Corpus
 from .data import EOS, PAD, Batch, LengthBatchSampler, Seq2SeqDataset, collate
 from .fast import keep_memory
@@ -324,6 +325,8 @@ class Trainer:
         keep_memory()
         device, self.context = next(model.parameters()).device, DistributedContext()
         self.cfg = cfg = replace(cfg, precision=pick_precision(device)) if cfg.precision == "auto" else cfg
+        if (cfg.precision, device.type, model.cfg.arch) == ("fp16", "cpu", "lstm"):
+            raise ChitchatError("An LSTM cannot have precision='fp16' on a CPU; choose bf16 or fp32")
         self.model, self.out, self.opt = model, out, make_optimizer(model, cfg)
         self.scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
         self.parts: dict[str, Any] = {"model": model, "optimizer": self.opt, "scaler": self.scaler}
@@ -479,6 +482,8 @@ def fit(
     plot: bool | None = None,               # draw the losses while training; None = in notebooks
 ) -> pd.DataFrame:                          # history: a row an evaluation
     "Train for `steps` or `minutes`; the same call goes on from the last save. `Stopped` after a signal."
+    if not (len(train) and len(valid)):
+        raise ChitchatError("There must be pairs to train on, and others to validate with")
     t = Trainer(model, train, cfg, Path(out) if out else None)
     state, cfg, views = t.state, t.cfg, Views()
     state.finished &= state.done(cfg) >= 1  # more may be wanted than before
@@ -493,7 +498,7 @@ def fit(
             some = corpus.valid_df.question.iloc[rows].tolist()
             lines = lambda: [f"  «{q}» → «{a}»" for q, a in zip(some, answer(some))]
             views.append(SimpleNamespace(row=lambda: tqdm.write("\n".join(lines()), file=sys.stdout)))
-    with defer_signals() as caught, save_on_peer_failure(t.context, t.save):
+    with claim(out), defer_signals() as caught, save_on_peer_failure(t.context, t.save):
         try:
             while not state.finished:
                 over = state.done(cfg) >= 1

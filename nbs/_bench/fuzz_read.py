@@ -95,9 +95,18 @@ FILES = {
     "empty": (lambda c, rng: b"", False),
     "noise": (lambda c, rng: rng.bytes(3000), None),
     "no break at all": (lambda c, rng: c.replace(b"\n", b" "), None),
-    "CP1251": (lambda c, rng: c.decode("utf-8", "replace").encode("cp1251", "replace"), None),
 }
+# wrongly decoded, of two thousand bytes or more all must be refused: (written in, read in)
+DECODED = {f"{a} as {b}": (a, b) for a, b in [
+    ("cp1251", ""), ("koi8-r", ""), ("cp866", ""), ("mac-cyrillic", ""), ("utf-32", ""), ("utf-8", "cp1251"),
+    ("utf-8", "latin-1"), ("koi8-r", "cp1251"), ("cp866", "cp1251"), ("cp1251", "koi8-r")]}
 BOMBS = ["gn", "gr", "g0", "zn", "zr", "z0"]
+
+
+def decoded(content, written, read):
+    if written != "utf-8":
+        content = content.decode("utf-8", "replace").encode(written, "replace")
+    return content.decode(read, "replace").encode() if read else content
 
 
 def expected(line, kind):  # pairs of a line that nobody touched
@@ -122,7 +131,11 @@ def one_file(good, kind, name, rng, folder):
     content = b"".join((line if k else damage[rng.integers(len(damage))](line, rng)) + b"\n"
                        for line, k in zip(lines, keep))
     want = [p for line, k in zip(lines, keep) if k for p in expected(line, kind)]
-    pack, readable = (lambda c, r: bomb(name), False) if name in BOMBS else FILES[name]
+    if name in DECODED:
+        pack = lambda c, r: decoded(c, *DECODED[name])
+        readable = False if len(content) > 2000 and keep.mean() > .8 else None
+    else:
+        pack, readable = (lambda c, r: bomb(name), False) if name in BOMBS else FILES[name]
     path = folder / "file.txt"
     path.write_bytes(pack(content, rng))
     start = time.perf_counter()
@@ -153,7 +166,7 @@ def fuzz(
         lines = [line.strip(b"\r\n") for _, line in islice(raw_lines(path), 3000)]
         kind = "json" if lines[0].startswith(b"{") else "tsv"
         good.append(([line for line in lines if usable(line, kind)], kind))
-    names = list(FILES) * 20 + BOMBS
+    names = [*FILES, *DECODED] * 20 + BOMBS
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(n):
@@ -167,7 +180,7 @@ def fuzz(
                 raise
     table = pd.DataFrame(rows, columns=["kind", "refused", "rows", "slowest"]).groupby("kind").agg(
         files=("rows", "size"), refused=("refused", "sum"), rows=("rows", "sum"), slowest=("slowest", "max"))
-    return table.loc[[k for k in [*FILES, "bomb"] if k in table.index]]
+    return table.loc[[k for k in [*FILES, *DECODED, "bomb"] if k in table.index]]
 
 
 if __name__ == "__main__":

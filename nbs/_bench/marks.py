@@ -62,8 +62,9 @@ def score(a):
     marked = key.join(both, "id").dropna()
     marked.to_csv(a.out / "marked.csv", index=False)
     marked["SSA"] = (marked.sensible + marked.specific) / 2
-    by = marked.groupby("system", sort=False)[[*MARKS, "SSA"]]
-    table = by.mean().assign(error=by.SSA.sem(), answers=by.SSA.size()).sort_values("SSA", ascending=False)
+    by = marked.groupby("system", sort=False)
+    table = by[[*MARKS, "SSA"]].mean().assign(error=by.SSA.sem(), answers=by.size())
+    table = table.sort_values("SSA", ascending=False)
     print(table.round(3).to_string())
     table.round(4).assign(**{f"agreement_{k}": v for k, v in agreement.items()}).to_csv(RESULTS / "marks.csv")
 
