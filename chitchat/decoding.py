@@ -441,7 +441,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
 
-# %% ../nbs/03_decoding.ipynb #2c8c7ea8
+# %% ../nbs/03_decoding.ipynb #c0bf30a0
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -497,7 +497,8 @@ class Responder:
         device, out = next(self.model.parameters()).device, []
         for some in (slice(i, i + 64) for i in range(0, count, 64)):
             src, cat = pad_rows(ids[some]).to(device), torch.tensor(cats[some]).to(device)
-            near = [self.neighbours(text, cfg) for text in texts[some]] if cfg.method == "retrieve" else ()
+            near = [self.neighbours(self.index, text, cfg) for text in texts[some]
+                    ] if self.index and cfg.method == "retrieve" else ()
             lists = generate(self.model, src, cat, replace(cfg, seed=seeds[some]), self.token_class,
                              near)
             for text, found in zip(texts[some], lists):
@@ -507,10 +508,10 @@ class Responder:
                 out.append(self.demote_unknown_words(distinct, text)[:n])
         return out
 
-    def neighbours(self, text: str, cfg: DecodeConfig) -> list[Hypothesis]:
+    def neighbours(self, index: Index, text: str, cfg: DecodeConfig) -> list[Hypothesis]:
         "What people answered to similar questions; a question of another length is less similar."
         question, out = clean_text(text, self.data_cfg), []
-        for near in self.index.search(question, cfg.num_neighbours):
+        for near in index.search(question, cfg.num_neighbours):
             ids, ratio = self.tok.encode(near.answer), len(near.question.split()) / len(question.split())
             if len(ids) <= cfg.max_new_tokens:
                 out.append(Hypothesis(ids, 0.0, 0.0, similarity=near.score - 0.17 * abs(math.log(ratio))))
