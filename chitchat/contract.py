@@ -189,7 +189,7 @@ def check_seq2seq(model: nn.Module, seeds: Iterable[int] = range(3)) -> list[str
             raise ContractError(f"{name}: {' '.join(str(check.__doc__).split())} (seed {seed})")
     return [name for name, _ in checks]
 
-# %% ../nbs/a3_contract.ipynb #0629e723
+# %% ../nbs/a3_contract.ipynb #d8afe054
 class Homework:
     "The tasks of the course; a solution overrides what it has done. PAD, UNK, BOS, EOS = 0, 1, 2, 3."
     def dataset(self, pairs: list) -> tuple:
@@ -219,7 +219,7 @@ class Homework:
     def transformer(self, vocab_size: int) -> nn.Module:
         """10 points. The same with self-attention, all layers your own.
         >>> torch.set_default_dtype(torch.float64); check_seq2seq(my.transformer(20))
-        >>> any(isinstance(m, nn.MultiheadAttention) for m in my.transformer(20).modules())
+        >>> any(isinstance(m, nn.MultiheadAttention) for m in my.transformer(20).modules())  # not yours
         False"""
         raise NotImplementedError
     def attention(self, query: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ class Homework:
     def category(self, vocab_size: int, n_categories: int) -> nn.Module:
         """3 points. A model(src, tgt_in, cat (B,)) → logits.
         >>> model, ids = my.category(20, 3).eval(), torch.tensor([[4, 5, 6]])
-        >>> model(ids, ids, torch.tensor([1])).equal(model(ids, ids, torch.tensor([2])))
+        >>> model(ids, ids, torch.tensor([1])).equal(model(ids, ids, torch.tensor([2])))  # not read
         False"""
         raise NotImplementedError
     def layer_norm(self, d: int) -> nn.Module:
@@ -274,12 +274,11 @@ class Homework:
         >>> rows = lambda *lengths: collate([([5], [6] * n, 0) for n in lengths])
         >>> model, big = build_model(ModelConfig(vocab_size=9, d_model=8, dropout=0.0)), rows(1, 9, 3, 2)
         >>> loss = F.cross_entropy(model(big.src, big.tgt_in).mT, big.tgt_out, ignore_index=PAD)
-        >>> right = torch.autograd.grad(loss, model.embedding.weight)[0]
-        >>> my.accumulation(model, [big])
-        >>> model.embedding.weight.grad.allclose(right, 1e-3, 1e-5)  # is PAD counted?
+        >>> right = torch.autograd.grad(loss, model.out_bias)[0]
+        >>> my.accumulation(model, [big]); model.out_bias.grad.allclose(right, 1e-3, 1e-5)  # is PAD counted?
         True
         >>> model.zero_grad(); my.accumulation(model, [rows(1, 9), rows(3, 2)])
-        >>> model.embedding.weight.grad.allclose(right, 1e-3, 1e-5)  # a mean of means?
+        >>> model.out_bias.grad.allclose(right, 1e-3, 1e-5)  # a mean of means?
         True"""
         raise NotImplementedError
     def bot(self, text: str) -> str:
@@ -290,7 +289,7 @@ class Homework:
         []"""
         raise NotImplementedError
 
-# %% ../nbs/a3_contract.ipynb #a5545405
+# %% ../nbs/a3_contract.ipynb #def6f3cb
 def _judge(path: Path, doc: str, tell: Callable) -> None:
     "In a process of its own, for a student's file can do anything."
     sys.stdout = sys.stderr = open(os.devnull, "w")
@@ -304,7 +303,7 @@ def _judge(path: Path, doc: str, tell: Callable) -> None:
         for example in DocTestParser().get_examples(doc):
             exec(compile(example.source, "example", "single"), names)
             if example.want and repr(shown[-1]) + "\n" != example.want:
-                words = f"{example.source} gives {shown[-1]} instead of {example.want}"
+                words = f"{example.source} gives {shown[-1]!r} instead of {example.want}"
                 break
     except NotImplementedError:
         words = "not done"
