@@ -189,7 +189,7 @@ def check_seq2seq(model: nn.Module, seeds: Iterable[int] = range(3)) -> list[str
             raise ContractError(f"{name}: {' '.join(str(check.__doc__).split())} (seed {seed})")
     return [name for name, _ in checks]
 
-# %% ../nbs/a3_contract.ipynb #d8afe054
+# %% ../nbs/a3_contract.ipynb #73a87ddf
 class Homework:
     "The tasks of the course; a solution overrides what it has done. PAD, UNK, BOS, EOS = 0, 1, 2, 3."
     def dataset(self, pairs: list) -> tuple:
@@ -285,8 +285,8 @@ class Homework:
         """1 point. What the bot answers, with its trained model.
         >>> len({my.bot(text) for text in ("как дела?", "где папа?", "что подарить?")}) > 1  # was it loaded?
         True
-        >>> import re; re.findall("[0-9]{8,10}:[A-Za-z0-9_-]{35}", path.read_text("utf-8"))  # revoke it!
-        []"""
+        >>> import re; re.search("[0-9]{8,10}:[A-Za-z0-9_-]{35}", path.read_text("utf-8")) is None  # a token
+        True"""
         raise NotImplementedError
 
 # %% ../nbs/a3_contract.ipynb #38ca96a5
