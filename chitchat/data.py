@@ -6,32 +6,31 @@
 __all__ = ['Filters', 'ROW_FILTERS', 'CORPUS_FILTERS', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'DataConfig', 'clean_texts',
            'clean_text', 'drop_empty', 'match_rows', 'cyrillic_share', 'drop_links', 'drop_adverts', 'drop_service',
            'drop_foreign', 'drop_repetitive', 'undisguise', 'is_obscene', 'mask_obscene', 'drop_obscene', 'count_words',
-           'exceeds_words', 'truncate_sentences', 'drop_long_questions', 'drop_long_answers', 'overlap', 'drop_overlap',
-           'dedup_keys', 'dedup_key', 'hash_keys', 'pair_keys', 'drop_duplicates', 'cap_answer_frequency',
-           'cap_answers_per_question', 'clean_pairs', 'apply_filters', 'filter_pairs', 'is_validation', 'split_pairs',
-           'Tokenizer', 'CategoryVocab', 'Batch', 'pad_rows', 'collate', 'ragged', 'Seq2SeqDataset', 'encode_pairs',
-           'LengthBatchSampler']
+           'exceeds_words', 'drop_long_questions', 'drop_long_answers', 'dedup_keys', 'dedup_key', 'hash_keys',
+           'pair_keys', 'drop_duplicates', 'cap_answer_frequency', 'cap_answers_per_question', 'clean_pairs',
+           'apply_filters', 'filter_pairs', 'is_validation', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'Batch',
+           'pad_rows', 'collate', 'ragged', 'Seq2SeqDataset', 'encode_pairs', 'LengthBatchSampler']
 
-# %% ../nbs/00_data.ipynb #704594ab
+# %% ../nbs/00_data.ipynb #a474918e
 import hashlib, html, re, unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from razdel import sentenize, tokenize
+from razdel import tokenize
 from tokenizers import Tokenizer as BPE, decoders, models, normalizers, pre_tokenizers as pre, trainers
 from torch import Tensor
 
 from .files import ChitchatError, check_fields, input_error
 
-# %% ../nbs/00_data.ipynb #82a1497e
+# %% ../nbs/00_data.ipynb #e2deff78
 @dataclass(frozen=True)
 class DataConfig:
     "What is kept of the raw pairs, and how texts become ids; stored in every checkpoint."
@@ -43,8 +42,6 @@ class DataConfig:
     min_cyrillic: float = 0.6        # least share of Cyrillic among the letters
     max_answer_freq: int = 100       # how often one answer may stand in the corpus
     max_answers_per_question: int = 0  # 0 = all
-    max_sentences: int = 0           # of a too long answer keep this many first sentences; 0 = drop the pair
-    max_overlap: float = 1.0         # largest share of the answer's words taken from the question
     keep_obscene: bool = False       # keep obscene pairs
     max_broken: float = 0.1          # a file with a larger share of broken lines is refused
     valid: float = 0.02              # share of questions held out
@@ -58,8 +55,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         limits = {
             "[1, inf)": "max_question_words max_answer_words max_answer_freq max_tok_pairs max_src max_tgt",
-            "[0, inf)": "min_answer_chars max_answers_per_question max_sentences min_category seed",
-            "[0, 1]": "min_cyrillic max_overlap max_broken", "(0, 1)": "valid", "[5, 65536]": "vocab_size"}
+            "[0, inf)": "min_answer_chars max_answers_per_question min_category seed",
+            "[0, 1]": "min_cyrillic max_broken", "(0, 1)": "valid", "[5, 65536]": "vocab_size"}
         check_fields(self, **{name: limit for limit, names in limits.items() for name in names.split()})
 
 # %% ../nbs/00_data.ipynb #4ab8a462
@@ -212,7 +209,7 @@ def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     found = match_rows(_OBSCENE, both)
     return found[:len(df)] | found[len(df):]
 
-# %% ../nbs/00_data.ipynb #763f3b48
+# %% ../nbs/00_data.ipynb #4e56511a
 _ATOM = re.compile(r"[а-яёА-ЯЁ]+|[a-zA-Z]+|\d+|\w")  # razdel never makes two words of one of these
 
 
@@ -227,18 +224,6 @@ def exceeds_words(texts: Sequence[str], n: int) -> np.ndarray:
                      for t in texts], dtype=bool)
 
 
-def truncate_sentences(text: str, cfg: DataConfig) -> str:
-    "The first sentences of a long text, as many as fit; the text itself if not even the first one fits."
-    if len(text) > 100 * cfg.max_answer_words:  # a page, not an answer
-        return text
-    end = 0
-    for s in islice(sentenize(text), cfg.max_sentences):
-        if count_words(text[:s.stop]) > cfg.max_answer_words:
-            break
-        end = s.stop
-    return text[:end] or text
-
-
 def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "More words than the model will read."
     return exceeds_words(df.question.tolist(), cfg.max_question_words)
@@ -247,19 +232,6 @@ def drop_long_questions(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
 def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "A lecture is not a chat."
     return exceeds_words(df.answer.tolist(), cfg.max_answer_words)
-
-
-def overlap(question: str, answer: str) -> float:
-    "Share of the answer's words that stand in the question; 0.0 for an answer without words."
-    words, known = re.findall(r"\w+", answer), set(re.findall(r"\w+", question))
-    return sum(w in known for w in words) / len(words) if words else 0.0
-
-
-def drop_overlap(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "Echo: the answer says what the question said."
-    if cfg.max_overlap >= 1:
-        return np.zeros(len(df), dtype=bool)
-    return np.array([overlap(q, a) > cfg.max_overlap for q, a in zip(df.question, df.answer)], dtype=bool)
 
 # %% ../nbs/00_data.ipynb #ea87d4e3
 def dedup_keys(texts: Sequence[str]) -> list[str]:
@@ -301,19 +273,16 @@ def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "The question has its answers."
     return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
 
-# %% ../nbs/00_data.ipynb #309f7d05
+# %% ../nbs/00_data.ipynb #eca73eb0
 Filters = Sequence[Callable[[pd.DataFrame, DataConfig], Any]]
 ROW_FILTERS: Filters = (drop_empty, drop_links, drop_adverts, drop_service, drop_foreign, drop_obscene,
-                        drop_repetitive, drop_long_questions, drop_long_answers, drop_overlap)
+                        drop_repetitive, drop_long_questions, drop_long_answers)
 CORPUS_FILTERS: Filters = (drop_duplicates, cap_answer_frequency, cap_answers_per_question)
 
 
 def clean_pairs(df: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
-    "Clean texts and names of categories; where asked for, long answers are cut to their first sentences."
+    "Clean texts and names of categories."
     questions, answers = (clean_texts(df[c].tolist(), cfg) for c in ("question", "answer"))
-    if cfg.max_sentences:
-        long = exceeds_words(answers, cfg.max_answer_words)
-        answers = [truncate_sentences(a, cfg) if cut else a for a, cut in zip(answers, long)]
     names = df.category.unique().tolist()
     tidy = dict(zip(names, clean_texts(names, replace(cfg, lower=False, fold_yo=False))))
     df = df.assign(question=questions, answer=answers, category=df.category.map(tidy))
@@ -418,7 +387,7 @@ class Tokenizer:
             raise input_error(path, f"does not begin with {SPECIALS}, or has gaps", "Copy the folder again")
         return cls(bpe)
 
-# %% ../nbs/00_data.ipynb #3e9d4bd1
+# %% ../nbs/00_data.ipynb #c6a838b4
 class CategoryVocab:
     "Names of categories to ids; 0 is none."
     def __init__(self, names: Sequence[str] = ()):
@@ -451,7 +420,7 @@ class CategoryVocab:
         alike = get_close_matches(name.lower(), self._ids, 5, 0.4)
         return [self.names[self._ids[n] - 1] for n in alike] or self.names[:5]
 
-# %% ../nbs/00_data.ipynb #a72cc7a5
+# %% ../nbs/00_data.ipynb #d2f830bf
 @dataclass
 class Batch:
     "Right-padded ids; `PAD` marks what is not there."
@@ -487,7 +456,7 @@ def collate(items: Sequence[tuple]) -> Batch:
     tgt_in, tgt_out = [[BOS, *t] for t in tgt], [[*t, EOS] for t in tgt]
     return Batch(pad_rows(src), pad_rows(tgt_in), pad_rows(tgt_out), torch.tensor(cat))
 
-# %% ../nbs/00_data.ipynb #1a05c948
+# %% ../nbs/00_data.ipynb #c4e5d0b8
 def ragged(rows: Sequence) -> tuple[np.ndarray, np.ndarray]:
     "Rows of different length as one flat array, and (N + 1,) where each begins and the last one ends."
     off = np.cumsum([0, *map(len, rows)], dtype=np.int64)
@@ -536,7 +505,7 @@ def encode_pairs(df: pd.DataFrame, tok: Tokenizer, cats: CategoryVocab,
     sides = (*ragged([ids[:cfg.max_src] for ids in src]), *ragged([ids[:n] for ids in tgt]))
     return Seq2SeqDataset(*sides, np.array(cat, np.int32), np.array(n_chars, np.int32))
 
-# %% ../nbs/00_data.ipynb #7579696f
+# %% ../nbs/00_data.ipynb #91dca71f
 class LengthBatchSampler:
     """Yields lists of indices of rows of similar length. `lengths`: (N, 2) tokens of question and answer;
     `max_tokens`: limit of rows × (longest question + longest answer); without `shuffle`: sorted."""

@@ -44,7 +44,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #c711d225
+# %% ../nbs/03_decoding.ipynb #5219ab8b
 METHODS = {"greedy": "num_return_sequences", "nucleus": "num_return_sequences", "beam": "num_beams",
            "rerank": "num_beams", "retrieve": "num_beams"}  # and what says how many hypotheses run
 
@@ -73,7 +73,6 @@ class DecodeConfig:
     mmi_lambda: float = 0.5              # rerank, retrieve: how much of log p(a) is taken from log p(a|q)
     num_neighbours: int = 20             # retrieve: answers to so many similar questions are candidates too
     similarity_weight: float = 5.0       # retrieve: of the similarity of those questions, in the score
-    capitalize: bool = False             # first letter of a sentence, once ids are text
 
     def __post_init__(self) -> None:
         for name in ("seed", "suppress_tokens"):
@@ -401,9 +400,9 @@ def generate(
         for m in training:
             m.training = True
 
-# %% ../nbs/03_decoding.ipynb #815c39ae
-def detokenize(text: str, capitalize: bool = False) -> str:
-    "Punctuation as people write it, and with `capitalize` the first letters of sentences; idempotent."
+# %% ../nbs/03_decoding.ipynb #13d51a6c
+def detokenize(text: str) -> str:
+    "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
     text = re.sub(r'"\s*([^"]*?)\s*"', r'"\1"', text)
     if text.count('"') % 2:
@@ -411,10 +410,7 @@ def detokenize(text: str, capitalize: bool = False) -> str:
     for left, right in ("()", "«»", "[]"):
         while text.count(left) > text.count(right):  # a closing one alone is a smile
             text = "".join(text.rsplit(left, 1))
-    text = re.sub(r"^[,;\s]+(?=\w)", "", re.sub(r",(\s*,)+", ",", " ".join(text.split())))
-    if capitalize:
-        text = re.sub(r"(^|[.!?]\s+)(\W*)(\w)", lambda m: m[1] + m[2] + m[3].upper(), text)
-    return text
+    return re.sub(r"^[,;\s]+(?=\w)", "", re.sub(r",(\s*,)+", ",", " ".join(text.split())))
 
 
 def words_of(texts: Iterable[str]) -> frozenset[str]:
@@ -441,7 +437,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
 
-# %% ../nbs/03_decoding.ipynb #c0bf30a0
+# %% ../nbs/03_decoding.ipynb #ef21d8e0
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -489,7 +485,7 @@ class Responder:
         "At most `n` answers to each question, best first; greedy decoding becomes a beam for several."
         cfg, count = self.config(**decoding), len(texts)
         if n > 1 and cfg.method == "greedy":
-            cfg = replace(WAYS["beam"], capitalize=cfg.capitalize)
+            cfg = WAYS["beam"]
         width = max(n, getattr(cfg, METHODS[cfg.method]))
         cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width})
         cats = [self.cats[c] for c in one_each(categories, count, "categories")]
@@ -503,7 +499,7 @@ class Responder:
                              near)
             for text, found in zip(texts[some], lists):
                 for h in found:
-                    h.text = detokenize(self.tok.decode(h.ids), cfg.capitalize) or "..."
+                    h.text = detokenize(self.tok.decode(h.ids)) or "..."
                 distinct = list({h.text: h for h in reversed(found)}.values())[::-1]  # ids differ, texts not
                 out.append(self.demote_unknown_words(distinct, text)[:n])
         return out

@@ -6,10 +6,9 @@
 __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig', 'condition_dropout', 'oversample',
            'batch_loss', 'StepStats', 'train_step', 'pick_precision', 'lr_at', 'make_optimizer', 'derangement',
            'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState', 'GradAccumBatch', 'grad_accum_batches',
-           'Trainer', 'plot_history', 'ProgressBar', 'LivePlot', 'Views', 'fit', 'new_model', 'train_preset',
-           'train_or_load']
+           'Trainer', 'ProgressBar', 'Views', 'fit', 'new_model', 'train_preset', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #5191cb4b
+# %% ../nbs/02_train.ipynb #90b3c605
 import contextlib, math, sys, time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -55,7 +54,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
 
-# %% ../nbs/02_train.ipynb #401d568c
+# %% ../nbs/02_train.ipynb #19614ab4
 @dataclass(frozen=True)
 class TrainConfig:
     "How long a model is trained (`steps` or `minutes`) and how; `ChitchatError` for what makes no sense."
@@ -79,7 +78,6 @@ class TrainConfig:
     early_stopping_patience: int | None = None  # stop after so many evaluations in a row without a better one
     save_every: int = 500           # steps between saves that a run can resume from
     precision: str = "auto"         # 'fp32', 'bf16', 'fp16', or 'auto': by what the device can
-    torch_compile: bool = False     # minutes of waiting first, and a C++ compiler on a CPU
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -313,9 +311,9 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #6f6b5599
+# %% ../nbs/02_train.ipynb #e0643663
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
-              "torch_compile", "precision"}  # when a run goes on, perhaps on another machine
+              "precision"}  # when a run goes on, perhaps on another machine
 
 
 class Trainer:
@@ -330,7 +328,6 @@ class Trainer:
         self.model, self.out, self.opt = model, out, make_optimizer(model, cfg)
         self.scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
         self.parts: dict[str, Any] = {"model": model, "optimizer": self.opt, "scaler": self.scaler}
-        self.loss = torch.compile(batch_loss, dynamic=True) if cfg.torch_compile else batch_loss
         self.state, self.history = TrainState(), list[dict]()
         settings = {k: v for k, v in asdict(cfg).items() if k not in MAY_CHANGE}
         settings["gradient_accumulation_steps"] *= self.context.size
@@ -367,7 +364,7 @@ class Trainer:
         batches = [condition_dropout(b, cfg, done, torch.Generator().manual_seed(seed))
                    for b, seed in zip(group.batches, seeds)]
         s = train_step(self.model.train(), batches, self.opt, cfg, n_tokens=group.n_tokens, seeds=seeds,
-                       loss=self.loss, scaler=self.scaler, context=self.context)
+                       scaler=self.scaler, context=self.context)
         state.epoch, state.batch = group.epoch, group.batch
         state.step, state.tokens = state.step + 1, state.tokens + s.n_tokens
         state.skipped, state.skipped_now = state.skipped + s.skipped, (state.skipped_now + 1) * s.skipped
@@ -393,30 +390,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #1a157748
-def plot_history(
-    history: pd.DataFrame | dict[str, pd.DataFrame],  # of one run, or of several by name
-    against: str = "tokens",                          # or "seconds", "step"
-    trigram: float | None = None,                     # its bits per character, a dotted line
-) -> Any:  # the figure
-    "Bits per character and question gain over a training; returns the figure."
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import EngFormatter
-    runs = history if isinstance(history, dict) else {"": history}
-    fig, axes = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained")
-    titles = {"bits_per_char": "bits per character", "question_gain": "question gain, nats"}
-    for ax, (column, title) in zip(axes, titles.items()):
-        for name, h in runs.items():
-            h.plot(against, column, ax=ax, marker=".", label=name, title=title, legend=False)
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
-    if trigram:
-        axes[0].axhline(trigram, color="grey", ls=":", label="trigram")
-    if trigram or len(runs) > 1:
-        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    plt.close(fig)  # who wants to see it shows it; otherwise a notebook would show it twice
-    return fig
-
-# %% ../nbs/02_train.ipynb #b96869f2
+# %% ../nbs/02_train.ipynb #2ac53305
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -440,20 +414,6 @@ class ProgressBar:
             self.bar.close()
 
 
-class LivePlot:
-    "`plot_history` in a notebook, drawn anew at each evaluation."
-
-    def __init__(self, t: Trainer):
-        self.t, self.handle = t, None  # type: Trainer, Any
-
-    def row(self) -> None:
-        "Draw what there is."
-        from IPython.display import display
-        figure = plot_history(pd.DataFrame(self.t.history))
-        self.handle = self.handle or display(figure, display_id=True)
-        self.handle.update(figure)
-
-
 class Views(list):
     "Objects with `step()`, `row()` or `close()`; one that fails is dropped with one line."
 
@@ -468,7 +428,7 @@ class Views(list):
                     print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
                           file=sys.stderr)
 
-# %% ../nbs/02_train.ipynb #345b4157
+# %% ../nbs/02_train.ipynb #d07f8d08
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -479,7 +439,6 @@ def fit(
     corpus: Corpus | None = None,           # its tokenizer and categories go into the checkpoint
     on_eval: Callable[[dict], Any] | None = None,  # gets each row of the history
     answer: Callable[[list[str]], list[str]] | None = None,  # asks this model, at each evaluation
-    plot: bool | None = None,               # draw the losses while training; None = in notebooks
 ) -> pd.DataFrame:                          # history: a row an evaluation
     "Train for `steps` or `minutes`; the same call goes on from the last save. `Stopped` after a signal."
     if not (len(train) and len(valid)):
@@ -489,9 +448,9 @@ def fit(
     state.finished &= state.done(cfg) >= 1  # more may be wanted than before
     if not state.finished:
         state.evals = min(state.evals, state.planned(cfg))
-    stop, plot = False, "ipykernel" in sys.modules if plot is None else plot
+    stop = False
     if not t.context.rank:
-        views += [ProgressBar(t), LivePlot(t)] if plot else [ProgressBar(t)]
+        views.append(ProgressBar(t))
         views += [SimpleNamespace(row=lambda: on_eval(t.history[-1]))] if on_eval else []
         if answer and corpus:
             rows = np.linspace(0, len(corpus.valid_df) - 1, 3).astype(int)
@@ -544,7 +503,7 @@ def train_preset(arch: str, size: str) -> dict[str, Any]:
     small = dict(learning_rate=1.5e-3 if (arch, size) == ("cnn", "small") else 3e-3, max_tokens=2000)
     return large if size == "base" else small
 
-# %% ../nbs/02_train.ipynb #fb5a358c
+# %% ../nbs/02_train.ipynb #cec8235f
 TRAIN_BUDGETS: dict[str, dict] = {"tiny": {"steps": 400}, "small": {"minutes": 10.0},
                                   "base": {"minutes": 480.0}}
 
@@ -556,12 +515,11 @@ def train_or_load(
     seed: int = 0,
     share: float = 1.0,   # of the usual length
     folder: str | Path = "checkpoints",  # where sizes beyond tiny are kept, one folder a model
-    plot: bool | None = None,  # see `fit`
 ) -> tuple[Seq2Seq, pd.DataFrame]:  # model, history
     "A model trained as long as its size asks, or taken up where an earlier call left it."
     out = None if size == "tiny" else Path(folder) / f"{arch}-{size}-{seed}"
     length = {k: type(v)(v * share) for k, v in TRAIN_BUDGETS[size].items()}
     cfg = TrainConfig(**length, evals=5 if size == "tiny" else 10, seed=seed, **train_preset(arch, size))
     model = new_model(corpus, arch, size, seed)
-    history = fit(model, corpus.train, corpus.valid, cfg, out=out, corpus=corpus, plot=plot)
+    history = fit(model, corpus.train, corpus.valid, cfg, out=out, corpus=corpus)
     return (load_model(out) if out else model), history

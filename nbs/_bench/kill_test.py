@@ -35,7 +35,7 @@ def train(folder: Path, steps: int) -> None:
     cfg = TrainConfig(steps=steps, eval_every=7, save_every=1, max_tokens=600, gradient_accumulation_steps=2,
                       drop_question_from=0.3)
     print("go", flush=True)
-    fit(model, corpus.train, corpus.valid, cfg, out=folder, corpus=corpus, plot=False)
+    fit(model, corpus.train, corpus.valid, cfg, out=folder, corpus=corpus)
 
 
 def start(folder: Path, steps: int) -> subprocess.Popen:
