@@ -484,7 +484,7 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #3aa00b80
+# %% ../nbs/04_bot.ipynb #9254e8b2
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -492,7 +492,7 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     if responder is None:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # one core is for the people
         responder = Responder.from_checkpoint(cfg.checkpoint)
-        log.info("method: %s", responder.decode)
+        log.info("method: %s", responder.config())
     app = build_app(cfg, responder)
     kinds: dict[str, Any] = dict(bootstrap_retries=2,
                                  allowed_updates=["message", "edited_message", "callback_query"])

@@ -25,8 +25,8 @@ from .data import CategoryVocab, DataConfig, Seq2SeqDataset, Tokenizer
 from .files import ChitchatError, input_error, lock, make_folder, write_atomic
 from .models import ModelConfig, Seq2Seq, build_model, pick_device
 
-# %% ../nbs/a4_checkpoints.ipynb #819964a2
-CHECKPOINT_VERSION = 2
+# %% ../nbs/a4_checkpoints.ipynb #c276fb64
+CHECKPOINT_VERSION = 3
 
 
 def _json(obj: Any) -> bytes:
@@ -202,7 +202,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #61cfd120
+# %% ../nbs/a4_checkpoints.ipynb #0989ede7
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -256,6 +256,7 @@ def init_distributed() -> Iterator[DistributedContext]:
     dist.init_process_group(backend, timeout=timedelta(hours=2))  # the first one prepares the data
     try:
         yield DistributedContext()
+        dist.barrier()  # nobody leaves while another one still works
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as e:

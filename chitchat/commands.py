@@ -83,7 +83,7 @@ def given(args: argparse.Namespace, config: type) -> dict[str, Any]:
     "The fields of a configuration that a command line has set."
     return {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
 
-# %% ../nbs/a6_commands.ipynb #3542515e
+# %% ../nbs/a6_commands.ipynb #f17a32c0
 RAW_FILE = "qa_data.jsonl or train.txt, plain, .zip or .gz"
 
 
@@ -131,7 +131,9 @@ def train_main(argv: list[str] | None = None) -> None:
                       answer=responder.answers, on_eval=lambda row: say(line.format_map(row)))
         say("{step:,.0f} steps, {seconds:,.0f} s. Checkpoint: {out}".format(out=a.out, **history.iloc[-1]))
         if context.rank == 0:
-            save_answering(corpus, a.out, WAYS["retrieve"])
+            say("Writing the index of the training questions")
+            with claim(a.out):
+                save_answering(corpus, a.out, WAYS["retrieve"])
             say(f"Talk to it: chitchat_answer --checkpoint {a.out}")
 
 # %% ../nbs/a6_commands.ipynb #1529b9fd
@@ -162,7 +164,7 @@ def reject_reason(question: str) -> str | None:
         return MSG_NO_WORDS
     return None if re.search("[а-яё]", question, re.IGNORECASE) else MSG_NOT_RUSSIAN
 
-# %% ../nbs/a6_commands.ipynb #9c29caa0
+# %% ../nbs/a6_commands.ipynb #76c31960
 CHAT_HELP = ("Пишите вопрос. /ещё даёт другой ответ, /категория Авто выбирает категорию, /категория без "
              "имени сбрасывает её, /категории перечисляет все, /способ beam отвечает иначе, /выход "
              "заканчивает.")
@@ -195,13 +197,16 @@ def chat(
         word, _, name = line.partition(" ")
         if word == "/выход":
             return
-        elif word == "/ещё" and question:
+        elif word in ("/ещё", "/еще") and question:
             found = responder.hypotheses([question], category, n=len(said) + 5, **decoding)[0]
             said.append(next((h.text for h in found if h.text not in said), MSG_NOTHING_ELSE))
             say(said[-1])
         elif word == "/способ" and name in WAYS:
-            decoding = {"method": name}
-            say(f"Способ: {responder.config(**decoding)}")
+            try:
+                say(f"Способ: {responder.config(method=name)}")
+                decoding = {"method": name}
+            except ChitchatError as e:
+                say(str(e))
         elif word == "/способ":
             say("Способы: " + ", ".join(WAYS))
         elif word == "/категории":
@@ -219,7 +224,8 @@ def chat(
         elif word.startswith("/"):
             say(CHAT_HELP)
         elif line:
-            question, said = line, polite_answers(responder, [line], category, **decoding)
+            question = "" if reject_reason(line) else line
+            said = polite_answers(responder, [line], category, **decoding)
             say(said[0])
 
 # %% ../nbs/a6_commands.ipynb #d0a0a729
@@ -270,7 +276,7 @@ def answer_main(argv: list[str] | None = None) -> None:
         write_result("\n".join(answers))
     print(f"{len(answers)} answers, method: {way}", file=sys.stderr)
 
-# %% ../nbs/a6_commands.ipynb #adb74214
+# %% ../nbs/a6_commands.ipynb #94c16a82
 def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     print("\nQuestions it never saw, people's answer and the model's:")
@@ -312,7 +318,7 @@ def demo_main(argv: list[str] | None = None) -> None:
     columns = ["step", "tokens", "ppl", "bits_per_char", "question_gain"]
     print(history[columns].round(3).to_string(index=False))
     save_checkpoint(a.out, model, corpus.tok, corpus.cats, corpus.cfg, history.to_dict("records"))
-    save_answering(corpus, a.out, WAYS["beam"])
+    save_answering(corpus, a.out, WAYS["rerank"])
     responder = Responder.from_checkpoint(a.out)
     show_answers(responder, corpus.valid_df)
     print(f"\nThe model is saved in {a.out}. To talk to it again: chitchat_answer --checkpoint {a.out}")

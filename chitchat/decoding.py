@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'WAYS', 'LogitsProcessor', 'WORD_START', 'SPACE', 'WORD_IN
            'generate', 'detokenize', 'words_of', 'save_decoding', 'load_decoding', 'Responder', 'side_by_side',
            'answer_stats']
 
-# %% ../nbs/03_decoding.ipynb #d6b209ef
+# %% ../nbs/03_decoding.ipynb #2bb3d279
 import json, math, re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -30,9 +30,9 @@ from .data import clean_text, collate, pad_rows
 from .fast import optimize_for_inference
 from .files import ChitchatError, check_field, check_fields, input_error, write_atomic
 from .models import Seq2Seq, reorder_state
-from .retrieval import Index
+from .retrieval import FILES, Index
 
-# %% ../nbs/03_decoding.ipynb #7c7c4705
+# %% ../nbs/03_decoding.ipynb #b595578f
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     "The smallest set of tokens with probability `p`, renormalised (Holtzman et al. 2020, arXiv 1904.09751)."
     for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
@@ -44,7 +44,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #5219ab8b
+# %% ../nbs/03_decoding.ipynb #035ff4a3
 METHODS = {"greedy": "num_return_sequences", "nucleus": "num_return_sequences", "beam": "num_beams",
            "rerank": "num_beams", "retrieve": "num_beams"}  # and what says how many hypotheses run
 
@@ -94,7 +94,7 @@ class DecodeConfig:
         return ", ".join([self.method, *(f"{f.name}={getattr(self, f.name)}" for f in fields(self)
                                          if getattr(self, f.name) != getattr(usual, f.name))])
 
-# %% ../nbs/03_decoding.ipynb #f463f9ce
+# %% ../nbs/03_decoding.ipynb #ea2e80ce
 WAYS = {
     "greedy": DecodeConfig(),
     "nucleus": DecodeConfig("nucleus", temperature=0.7, min_p=0.05),
@@ -102,7 +102,7 @@ WAYS = {
     "rerank": DecodeConfig("rerank", num_beams=20, length_penalty=0.5, mmi_lambda=0.25),
     "retrieve": DecodeConfig("retrieve", num_beams=20)}
 
-# %% ../nbs/03_decoding.ipynb #3e36d6e5
+# %% ../nbs/03_decoding.ipynb #9e5d7665
 LogitsProcessor = Callable[[Tensor, Tensor], Tensor]  # ids (N, 1+t) from BOS on, scores (N, V) → new scores
 WORD_START, SPACE, WORD_INSIDE = 0, -1, -2  # classes of tokens; above 0: so many punctuation marks
 
@@ -121,7 +121,7 @@ def is_word(classes: Tensor) -> Tensor:
     "Is it a word, or a part of one?"
     return (classes == WORD_START) | (classes == WORD_INSIDE)
 
-# %% ../nbs/03_decoding.ipynb #56eca649
+# %% ../nbs/03_decoding.ipynb #00ce68ca
 def suppress(tokens: Sequence[int]) -> LogitsProcessor:
     "These are never said."
     return lambda ids, scores: scores.index_fill(1, torch.tensor(tokens, device=scores.device), -torch.inf)
@@ -151,7 +151,7 @@ def limit_punctuation(most: float, classes: Tensor) -> LogitsProcessor:
         return scores.masked_fill((count > 0) & (run + count > most), -torch.inf)
     return process
 
-# %% ../nbs/03_decoding.ipynb #7a45dd81
+# %% ../nbs/03_decoding.ipynb #3c4f75d5
 def repeated_ngram(said: list[int], n: int) -> list[int]:
     "Tokens that would make the last `n` tokens a run that was there before."
     last = said[len(said) - n + 1:]
@@ -180,7 +180,7 @@ def block_repetition(n: int, allow_word: bool, classes: Tensor) -> LogitsProcess
         return scores
     return process
 
-# %% ../nbs/03_decoding.ipynb #ae0cf3cd
+# %% ../nbs/03_decoding.ipynb #28f1126e
 def build_processors(cfg: DecodeConfig, token_class: Tensor) -> list[LogitsProcessor]:
     "The rules of `cfg`, in their order."
     return [
@@ -201,7 +201,7 @@ def apply_processors(processors: Sequence[LogitsProcessor], ids: Tensor, scores:
         allowed[stuck, EOS] = scores[stuck, EOS]
     return allowed
 
-# %% ../nbs/03_decoding.ipynb #c13b72fc
+# %% ../nbs/03_decoding.ipynb #7ecc2fcc
 class DecoderSession:
     "All running hypotheses of a batch, and what the model says of their next tokens."
 
@@ -227,7 +227,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(idx)
 
-# %% ../nbs/03_decoding.ipynb #b332be71
+# %% ../nbs/03_decoding.ipynb #21ab5c71
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -264,7 +264,7 @@ def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B �
     rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
     return torch.stack(rows) if rows else torch.zeros(0, steps)
 
-# %% ../nbs/03_decoding.ipynb #2195b821
+# %% ../nbs/03_decoding.ipynb #c4794f7b
 @dataclass
 class Hypothesis:
     "An answer."
@@ -304,7 +304,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #5e990c4c
+# %% ../nbs/03_decoding.ipynb #b644a72b
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -351,7 +351,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
         rows = [rows[i] for i in still]
     return [best_first(h for pool in groups for h in pool) for groups in pools]
 
-# %% ../nbs/03_decoding.ipynb #2e833c0f
+# %% ../nbs/03_decoding.ipynb #0394a5ce
 def answer_logp(model: Seq2Seq, items: Sequence[tuple[list[int], list[int], int]]) -> list[float]:
     "Teacher forcing: log p of the answer, with its end, of each (question, answer, category), in nats."
     out, device = [], model.embedding.weight.device
@@ -400,7 +400,7 @@ def generate(
         for m in training:
             m.training = True
 
-# %% ../nbs/03_decoding.ipynb #13d51a6c
+# %% ../nbs/03_decoding.ipynb #05575517
 def detokenize(text: str) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -417,7 +417,7 @@ def words_of(texts: Iterable[str]) -> frozenset[str]:
     "Every word of some texts, in lower case, ё as е."
     return frozenset(w for text in texts for w in re.findall(r"\w+", text.lower().replace("ё", "е")))
 
-# %% ../nbs/03_decoding.ipynb #3956f3b3
+# %% ../nbs/03_decoding.ipynb #eb29fa3b
 DECODING, WORDS, INDEX = "decoding.json", "words.txt", "index"  # names in a checkpoint
 
 
@@ -435,9 +435,9 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
         known = frozenset(words.read_text(encoding="utf-8").split("\n") if words.exists() else ())
         return DecodeConfig(**json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}), known
     except (ValueError, TypeError) as e:
-        raise input_error(path, f"or {WORDS} is damaged ({e})", "Delete both to have the defaults") from None
+        raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #ef21d8e0
+# %% ../nbs/03_decoding.ipynb #cd3bb061
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -456,7 +456,7 @@ class Responder:
         "Load a folder that training wrote, arranged for decoding; `ChitchatError` for a damaged one."
         ck, index = load_checkpoint(path, device), Path(path) / INDEX
         return cls(optimize_for_inference(ck.model, precision), ck.tok, ck.cats, ck.data_cfg,
-                   *load_decoding(path), Index.load(index) if index.exists() else None)
+                   *load_decoding(path), Index.load(index) if (index / FILES[-1]).exists() else None)
 
     def config(self, **decoding: Any) -> DecodeConfig:
         "How it answers with these fields of `DecodeConfig`; a `method` means the way of that name."
@@ -485,9 +485,9 @@ class Responder:
         "At most `n` answers to each question, best first; greedy decoding becomes a beam for several."
         cfg, count = self.config(**decoding), len(texts)
         if n > 1 and cfg.method == "greedy":
-            cfg = WAYS["beam"]
+            cfg = replace(cfg, method="beam", num_beams=20, length_penalty=0.0)
         width = max(n, getattr(cfg, METHODS[cfg.method]))
-        cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width})
+        cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width + cfg.num_neighbours})
         cats = [self.cats[c] for c in one_each(categories, count, "categories")]
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
         device, out = next(self.model.parameters()).device, []
@@ -515,11 +515,10 @@ class Responder:
 
     def demote_unknown_words(self, answers: list[Hypothesis], question: str) -> list[Hypothesis]:
         "Answers without words, or with one that neither training nor question knows, come last."
-        known = self.words | words_of([question])
-        fine = lambda a: bool(words := words_of([a.text])) and words <= known
+        fine = lambda a: bool(words := words_of([a.text])) and words - words_of([question]) <= self.words
         return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
 
-# %% ../nbs/03_decoding.ipynb #1c27e171
+# %% ../nbs/03_decoding.ipynb #09681940
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
@@ -532,7 +531,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #57cf5171
+# %% ../nbs/03_decoding.ipynb #bde37fa9
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length

@@ -282,7 +282,7 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #d43f298b
+# %% ../nbs/a1_files.ipynb #79f31fde
 CODE_PAGES = "CP1251", "KOI8-R", "CP866", "MAC-CYRILLIC", "ISO-8859-1"
 FREQUENT = "оеаинтвлкя"  # «р» and «с» are too, but UTF-8 read as CP1251 is full of them
 
@@ -300,7 +300,7 @@ def check_encoding(path: str | Path, raw: bytes) -> None:
         bytes_ = text.encode(wrong, "xmlcharrefreplace") if wrong else raw
         found.append((russian(bytes_.decode(page, "replace")), wrong, page))
     best, wrong, page = max(found, key=lambda way: way[0])
-    if best > max(russian(text), 0) + 10:
+    if best > max(1.2 * russian(text), 0) + 10:  # typography is a little like letters
         back = f"iconv -c -f UTF-8 -t {wrong} OLD" if wrong else "cat OLD"
         problem = f"is {page} that was read as {wrong}" if wrong else f"is {page}, not UTF-8"
         raise input_error(path, problem, f"Convert it: {back} | iconv -f {page} -t UTF-8 > NEW")

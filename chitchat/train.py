@@ -136,7 +136,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #497dcd5b
+# %% ../nbs/02_train.ipynb #458337da
 @dataclass
 class StepStats:
     "What one optimizer step tells."
@@ -154,7 +154,7 @@ def train_step(
     *,
     n_tokens: int | None = None,    # of the whole group; None = of `batches`
     seeds: Sequence[int] = (),      # one a micro-batch, for its dropout
-    loss: Callable = batch_loss,    # perhaps compiled
+    loss: Callable = batch_loss,
     scaler: torch.amp.GradScaler | None = None,  # for fp16
     context: DistributedContext | None = None,
 ) -> StepStats:

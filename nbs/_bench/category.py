@@ -4,8 +4,7 @@
 
 Trains (or takes up what stands in --out), then compares the perplexity of held-out answers with the right
 category, with none and with a wrong one, and lets a naive Bayes classifier that knows only real answers
-guess under which of three categories each of 200 questions was answered. Writes results/category.json and,
-ten questions under five categories, results/category_answers.csv.
+guess under which of three categories each of 200 questions was answered. Writes results/category.json.
 """
 
 import argparse
@@ -58,8 +57,6 @@ def main():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--categories", nargs="+", default=["Викторина", "Армянское радио", "Пьеса: драма"])
-    shown = ["Викторина", "Армянское радио", "Пьеса: драма", "Что? Где? Когда?", "Пьеса: комедия"]
-    p.add_argument("--show", nargs="+", default=shown, help="categories of the table")
     a = p.parse_args()
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["small"]))
     print(corpus.describe(), flush=True)
@@ -105,11 +102,6 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, ensure_ascii=False, indent=1)
     (RESULTS / "category.json").write_text(text + "\n", encoding="utf-8")
-    shown = {c: responder.answers(questions[:10], c, method="rerank", seed=0) for c in a.show}
-    table = pd.DataFrame({"question": questions[:10]} | shown)
-    table.to_csv(RESULTS / "category_answers.csv", index=False)
-    print(text)
-    print(table.to_string())
 
 
 if __name__ == "__main__":
