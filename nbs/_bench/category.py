@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from chitchat.checkpoints import load_checkpoint
 from chitchat.corpus import load_corpus
