@@ -2,7 +2,7 @@
 
 A solution is a file with a subclass of `Homework`; a3_contract shows one.
 """
-import argparse, os, runpy, sys
+import argparse, os, runpy, sys, threading
 from collections.abc import Callable
 from doctest import DocTestParser
 from multiprocessing import Pipe, Process
@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F  # noqa: F401  # the examples use it
 from torch import Tensor
+from tqdm import tqdm
 
 from chitchat.contract import check_seq2seq  # noqa: F401
 from chitchat.data import PAD  # noqa: F401
@@ -122,6 +123,7 @@ class Homework:
 def _judge(path: Path, doc: str, tell: Callable) -> None:
     "In a process of its own, for a student's file can do anything."
     sys.stdout = sys.stderr = open(os.devnull, "w")
+    tqdm.set_lock(threading.RLock())  # the usual one is shared: killed with it, nobody else could go on
     sys.path[:0] = [str(path.parent), str(Path(__file__).parent)]
     torch.set_num_threads(1)
     shown, words = [], "passed"
@@ -154,6 +156,7 @@ def grade_main(argv: list[str] | None = None) -> None:
         child = Process(target=_judge, args=(path, method.__doc__, theirs.send))
         child.start()
         words = ours.recv() if ours.poll(8) else "no answer in 8 seconds, or it ended Python"
+        child.join(1)  # one that has answered ends by itself
         child.kill()
         points = int(method.__doc__.split()[0])
         total += points * (words == "passed")
