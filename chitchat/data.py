@@ -521,8 +521,9 @@ class LengthBatchSampler:
         "All batches of the current epoch; a row beyond the limit gets one of its own."
         rng, n = np.random.default_rng([self.seed, self.epoch]), len(self.lengths)
         noise = rng.permutation(n) if self.shuffle else np.arange(n)
-        src, tgt = self.lengths.T
-        order = np.lexsort((noise, np.where(tgt % 2, src, -src), tgt))  # by the last, then the one before
+        src, tgt = self.lengths.astype(np.int64).T
+        snake = (tgt << 20) - src * (-1) ** tgt
+        order = (snake * n + noise).argsort()  # one number a row sorts faster than three keys
         cuts, start = [], 0
         widest = longest = 0  # question and answer since `start`
         for i, (s, t) in enumerate(self.lengths[order].tolist()):
