@@ -44,7 +44,7 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #035ff4a3
+# %% ../nbs/03_decoding.ipynb #f3fe0888
 METHODS = {"greedy": "num_return_sequences", "nucleus": "num_return_sequences", "beam": "num_beams",
            "rerank": "num_beams", "retrieve": "num_beams"}  # and what says how many hypotheses run
 
@@ -72,7 +72,7 @@ class DecodeConfig:
     seed: int | tuple[int, ...] | None = None  # sampling: of all questions, or of each; None = chance
     mmi_lambda: float = 0.5              # rerank, retrieve: how much of log p(a) is taken from log p(a|q)
     num_neighbours: int = 20             # retrieve: answers to so many similar questions are candidates too
-    similarity_weight: float = 5.0       # retrieve: of the similarity of those questions, in the score
+    similarity_weight: float = 7.0       # retrieve: of the similarity of those questions, in the score
 
     def __post_init__(self) -> None:
         for name in ("seed", "suppress_tokens"):
@@ -437,7 +437,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #cd3bb061
+# %% ../nbs/03_decoding.ipynb #8735f4e2
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -488,15 +488,14 @@ class Responder:
             cfg = replace(cfg, method="beam", num_beams=20, length_penalty=0.0)
         width = max(n, getattr(cfg, METHODS[cfg.method]))
         cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width + cfg.num_neighbours})
-        cats = [self.cats[c] for c in one_each(categories, count, "categories")]
+        names = one_each(categories, count, "categories")
+        cats = [self.cats[name] for name in names]
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
         device, out = next(self.model.parameters()).device, []
         for some in (slice(i, i + 64) for i in range(0, count, 64)):
             src, cat = pad_rows(ids[some]).to(device), torch.tensor(cats[some]).to(device)
-            near = [self.neighbours(self.index, text, cfg) for text in texts[some]
-                    ] if self.index and cfg.method == "retrieve" else ()
-            lists = generate(self.model, src, cat, replace(cfg, seed=seeds[some]), self.token_class,
-                             near)
+            near = [self.neighbours(*each, cfg) for each in zip(texts[some], names[some])]
+            lists = generate(self.model, src, cat, replace(cfg, seed=seeds[some]), self.token_class, near)
             for text, found in zip(texts[some], lists):
                 for h in found:
                     h.text = detokenize(self.tok.decode(h.ids)) or "..."
@@ -504,14 +503,13 @@ class Responder:
                 out.append(self.demote_unknown_words(distinct, text)[:n])
         return out
 
-    def neighbours(self, index: Index, text: str, cfg: DecodeConfig) -> list[Hypothesis]:
-        "What people answered to similar questions; a question of another length is less similar."
-        question, out = clean_text(text, self.data_cfg), []
-        for near in index.search(question, cfg.num_neighbours):
-            ids, ratio = self.tok.encode(near.answer), len(near.question.split()) / len(question.split())
-            if len(ids) <= cfg.max_new_tokens:
-                out.append(Hypothesis(ids, 0.0, 0.0, similarity=near.score - 0.17 * abs(math.log(ratio))))
-        return out
+    def neighbours(self, text: str, category: str | None, cfg: DecodeConfig) -> list[Hypothesis]:
+        "For 'retrieve': what people answered to similar questions, of this category if there is one."
+        if not self.index or cfg.method != "retrieve":
+            return []
+        found = self.index.search(clean_text(text, self.data_cfg), cfg.num_neighbours, category=category)
+        answers = [Hypothesis(self.tok.encode(near.answer), 0.0, 0.0, "", near.score) for near in found]
+        return [h for h in answers if len(h.ids) <= cfg.max_new_tokens]
 
     def demote_unknown_words(self, answers: list[Hypothesis], question: str) -> list[Hypothesis]:
         "Answers without words, or with one that neither training nor question knows, come last."

@@ -19,18 +19,18 @@ from .corpus import TextDataset
 from .data import dedup_key
 from .files import input_error, make_folder, write_atomic
 
-# %% ../nbs/a8_retrieval.ipynb #f1fe9cb3
+# %% ../nbs/a8_retrieval.ipynb #d4970418
 STEM = 6           # letters of a word that count
 BLOCK = 64         # pairs compressed together
-FILES = ("terms.v1.npy", "starts.v1.npy", "postings.v1.npy",  # v1: version of the format
-         "texts.v1.npy", "offsets.v1.npy", "norms.v1.npy")
+FILES = ("terms.v2.npy", "starts.v2.npy", "postings.v2.npy",  # v2: version of the format
+         "texts.v2.npy", "offsets.v2.npy", "weights.v2.npy")
 
 
 def hash_stems(text: str) -> set[int]:
     "The different words of a text without case, ё and endings, as numbers of 32 bits."
     return {crc32(word[:STEM].encode()) for word in re.findall(r"\w+", text.lower().replace("ё", "е"))}
 
-# %% ../nbs/a8_retrieval.ipynb #a36ef50c
+# %% ../nbs/a8_retrieval.ipynb #fe0cf778
 def idf(n: int, frequency: np.ndarray) -> np.ndarray:
     "Weight of a word that stands in `frequency` of `n` questions."
     return np.log((1 + n) / (1 + frequency)) + 1
@@ -56,19 +56,19 @@ def build_index(texts: TextDataset, folder: Path) -> None:
     del keys  # of tens of millions of words
     starts = np.append(np.flatnonzero(np.diff(words, prepend=~words[:1])), len(words))
     frequency = np.diff(starts)
-    norms = np.sqrt(np.bincount(postings, np.repeat(idf(n, frequency)**2, frequency), n))
+    weights = np.bincount(postings, np.repeat(idf(n, frequency), frequency), n)
     (folder / FILES[-1]).unlink(missing_ok=True)  # written last: never half of two indexes
     arrays = (words[starts[:-1]].astype(np.int64), starts, postings, np.frombuffer(packed, np.uint8),
-              np.array(offsets), np.maximum(norms, 1).astype(np.float32))
+              np.array(offsets), weights.astype(np.float32))
     for name, values in zip(FILES, arrays):
         write_atomic(folder / name, lambda f, values=values: np.save(f, values))
 
-# %% ../nbs/a8_retrieval.ipynb #10fc9c5e
+# %% ../nbs/a8_retrieval.ipynb #7441bcc2
 class Neighbour(NamedTuple):
     "A pair of the training data, and how similar its question is."
     question: str
     answer: str
-    score: float  # cosine, 0 to 1
+    score: float  # 0 to 1
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Index:
     postings: np.ndarray
     texts: np.ndarray
     offsets: np.ndarray
-    norms: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def load(cls, folder: Path) -> "Index":
@@ -91,20 +91,21 @@ class Index:
                               "Build it again from the training data") from None
 
     def scores(self, question: str) -> np.ndarray:  # (N,)
-        "Cosine of the question with each question of the index."
-        scores, norm = np.zeros_like(self.norms), 1e-9
+        "Similarity of the question to each question of the index."
+        common, total = np.zeros_like(self.weights), 1e-9
         for stem in hash_stems(question):
             start, stop = self.starts[np.searchsorted(self.terms, [stem, stem + 1])]
-            weight = float(idf(len(scores), stop - start))**2
-            scores[self.postings[start:stop]] += weight
-            norm += weight
-        return scores / self.norms / norm**.5
+            weight = float(idf(len(common), stop - start))
+            common[self.postings[start:stop]] += weight
+            total += weight
+        return common / (self.weights + total - common)
 
     def search(
         self,
         question: str,
         k: int = 20,
         max_score: float = 2,  # 0.99 leaves out questions of the very same words, less leaves out near-copies
+        category: str | None = None,  # only answers of this one
     ) -> list[Neighbour]:
         "At most k, best first, no answer twice; none if no word of the question is known."
         scores, found = self.scores(question), {}
@@ -113,8 +114,9 @@ class Index:
         rows = np.flatnonzero(scores >= max(best[-50 * k:][0], 1e-6))
         for row in rows[np.argsort(-scores[rows], kind="stable")]:
             start, stop = self.offsets[row // BLOCK:row // BLOCK + 2]
-            near, answer, *_ = json.loads(decompress(self.texts[start:stop].tobytes()))[row % BLOCK]
-            found.setdefault(dedup_key(answer), Neighbour(near, answer, float(scores[row])))
+            near, answer, *theirs = json.loads(decompress(self.texts[start:stop].tobytes()))[row % BLOCK]
+            if category is None or category in theirs:
+                found.setdefault(dedup_key(answer), Neighbour(near, answer, float(scores[row])))
             if len(found) == k:
                 break
         return [*found.values()]
