@@ -304,7 +304,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #b644a72b
+# %% ../nbs/03_decoding.ipynb #22ac1adc
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -334,7 +334,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
         scores, own = session(ids)
         row, token, total = beam_candidates(scores, score, cfg.diversity_penalty)
         every, ends = logp.flatten()[row] + own[row, token], token == EOS
-        normed = total / ids.shape[1] ** cfg.length_penalty
+        normed = total / ids.shape[1] ** cfg.length_penalty  # with BOS as long as the answer with EOS
         for b, g, j in (ends & (total > -torch.inf))[..., :k].nonzero().tolist():
             answer = Hypothesis(ids[row[b, g, j], 1:].tolist(), every[b, g, j].item(), normed[b, g, j].item())
             pool = pools[rows[b]][g]
@@ -437,7 +437,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #8735f4e2
+# %% ../nbs/03_decoding.ipynb #58fd3cf0
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -460,8 +460,9 @@ class Responder:
 
     def config(self, **decoding: Any) -> DecodeConfig:
         "How it answers with these fields of `DecodeConfig`; a `method` means the way of that name."
-        usual = WAYS.get(decoding["method"], self.decode) if "method" in decoding else self.decode
-        cfg = replace(usual, **decoding)
+        cfg = replace(WAYS.get(str(decoding.get("method")), self.decode), **decoding)
+        fits = max(cfg.suppress_tokens, default=0) < len(self.tok)
+        check_field(cfg, "suppress_tokens", fits, f"there are {len(self.tok)} tokens")
         if cfg.method == "retrieve" and not self.index:
             raise ChitchatError("method='retrieve' needs an index in the checkpoint: see chitchat_train")
         return cfg
@@ -489,13 +490,13 @@ class Responder:
         width = max(n, getattr(cfg, METHODS[cfg.method]))
         cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width + cfg.num_neighbours})
         names = one_each(categories, count, "categories")
-        cats = [self.cats[name] for name in names]
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
-        device, out = next(self.model.parameters()).device, []
+        device, out = self.model.embedding.weight.device, []
         for some in (slice(i, i + 64) for i in range(0, count, 64)):
-            src, cat = pad_rows(ids[some]).to(device), torch.tensor(cats[some]).to(device)
+            src, cat = pad_rows(ids[some]), torch.tensor([self.cats[c] for c in names[some]])
             near = [self.neighbours(*each, cfg) for each in zip(texts[some], names[some])]
-            lists = generate(self.model, src, cat, replace(cfg, seed=seeds[some]), self.token_class, near)
+            lists = generate(self.model, src.to(device), cat.to(device), replace(cfg, seed=seeds[some]),
+                             self.token_class, near)
             for text, found in zip(texts[some], lists):
                 for h in found:
                     h.text = detokenize(self.tok.decode(h.ids)) or "..."

@@ -63,7 +63,7 @@ def build_index(texts: TextDataset, folder: Path) -> None:
     for name, values in zip(FILES, arrays):
         write_atomic(folder / name, lambda f, values=values: np.save(f, values))
 
-# %% ../nbs/a8_retrieval.ipynb #7441bcc2
+# %% ../nbs/a8_retrieval.ipynb #b94acd22
 class Neighbour(NamedTuple):
     "A pair of the training data, and how similar its question is."
     question: str
@@ -100,22 +100,15 @@ class Index:
             total += weight
         return common / (self.weights + total - common)
 
-    def search(
-        self,
-        question: str,
-        k: int = 20,
-        max_score: float = 2,  # 0.99 leaves out questions of the very same words, less leaves out near-copies
-        category: str | None = None,  # only answers of this one
-    ) -> list[Neighbour]:
-        "At most k, best first, no answer twice; none if no word of the question is known."
+    def search(self, question: str, k: int = 20, category: str | None = None) -> list[Neighbour]:
+        "At most k of a category, best first, no answer twice; none if no word of the question is known."
         scores, found = self.scores(question), {}
-        scores[scores > max_score] = 0
         best = np.sort(np.maximum.reduceat(scores, np.arange(0, len(scores), 256)))
         rows = np.flatnonzero(scores >= max(best[-50 * k:][0], 1e-6))
         for row in rows[np.argsort(-scores[rows], kind="stable")]:
             start, stop = self.offsets[row // BLOCK:row // BLOCK + 2]
             near, answer, *theirs = json.loads(decompress(self.texts[start:stop].tobytes()))[row % BLOCK]
-            if category is None or category in theirs:
+            if not category or category.lower() in map(str.lower, theirs):
                 found.setdefault(dedup_key(answer), Neighbour(near, answer, float(scores[row])))
             if len(found) == k:
                 break
