@@ -274,7 +274,7 @@ class PositionalEncoding(nn.Module):
             raise ChitchatError(f"{end} tokens are more than the model's {self.size} positions")
         return x + self.table[start:end]
 
-# %% ../nbs/01_models.ipynb #b857c98f
+# %% ../nbs/01_models.ipynb #11eb4774
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017)
     return (nn.ModuleList(ValidConv(cfg.kernel_size, D, 2 * D, gain) for _ in range(cfg.n_layers)),
@@ -299,7 +299,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    "Gated causal convolutions with attention. State: each layer's last inputs (B, k-1, D), the position."
+    "Gated causal convolutions with attention. State: each layer's last inputs (B, k-1, D), `pos` (B, t)."
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         D, L = cfg.d_model, cfg.n_layers * (cfg.attention != "none")
@@ -314,12 +314,12 @@ class ConvDecoder(nn.Module):
         zeros = out.new_zeros(len(out), self.cfg.kernel_size - 1, out.shape[-1])
         state = {f"buf{i}": zeros for i in range(self.cfg.n_layers)}
         keys = {f"keys{i}": a.key(out) for i, a in enumerate(self.attentions)}  # type: ignore[operator]
-        return keys, state | {"pos": out.new_zeros(len(out), dtype=torch.long)}
+        return keys, state | {"pos": out.new_zeros(len(out), 0)}
 
     def forward(self, x: Tensor, memory: Memory, state: State, attn_out: Maps = None) -> Decoded:
         "Hidden vectors (B, T, D) for new inputs x (B, T, D)."
-        h = self.positions(x, int(state["pos"][0]))  # all rows of a batch are equally far
-        new = {"pos": state["pos"] + x.shape[1]}
+        h = self.positions(x, state["pos"].shape[1])  # a shape is known without waiting for a GPU
+        new = {"pos": F.pad(state["pos"], (0, x.shape[1]))}
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms)):
             seen = torch.cat([state[f"buf{i}"], self.dropout(norm(h))], 1)
             new[f"buf{i}"] = seen[:, x.shape[1]:]

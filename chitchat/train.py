@@ -33,18 +33,17 @@ from .files import ChitchatError, check_field, check_fields, progress
 from .models import (Seq2Seq, build_model, cooccurrences, pick_device, preset, set_embedding,
                              set_output_bias, vectors_from_counts)
 
-# %% ../nbs/02_train.ipynb #a158835d
+# %% ../nbs/02_train.ipynb #94695389
 def token_loss(
     logits: Tensor,         # (B, T, V) or (n, V)
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
     smoothing: float = 0.0, # label smoothing, for training only
-) -> tuple[Tensor, int]:    # summed loss in nats, number of tokens
+) -> Tensor:               # summed loss in nats
     "Negative log-likelihood of the real tokens; label smoothing: Szegedy et al. 2016 (arXiv 1512.00567)."
     z = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
-    loss = F.cross_entropy(z, tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
-    return loss, int((tgt_out != PAD).sum())
+    return F.cross_entropy(z, tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
 
-# %% ../nbs/02_train.ipynb #b9e6ffb7
+# %% ../nbs/02_train.ipynb #d068410f
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from question and category
     src: Tensor,         # (B, S) rows without a question do not count
@@ -52,7 +51,7 @@ def bow_loss(
 ) -> Tensor:             # summed loss in nats
     "Negative log-likelihood of the answer's tokens, order ignored, EOS left out (arXiv 1703.10960, §3.3)."
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
-    return -logp[(tgt_out > EOS) & (src != PAD).any(1, keepdim=True)].sum()
+    return -(logp * ((tgt_out > EOS) & (src[:, :1] != PAD))).sum()
 
 # %% ../nbs/02_train.ipynb #19614ab4
 @dataclass(frozen=True)
@@ -115,28 +114,27 @@ def oversample(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # i
     times[0] = 1
     return np.repeat(np.arange(len(cat)), times[cat])
 
-# %% ../nbs/02_train.ipynb #2d837d04
+# %% ../nbs/02_train.ipynb #ea0ef509
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
     h, _ = model.decode_hidden(batch.tgt_in, memory, memory.init_state)
-    real = batch.tgt_out != PAD
-    h, target, smoothing = h[real], batch.tgt_out[real], cfg.label_smoothing_factor
+    h, target, smoothing = h.flatten(0, 1), batch.tgt_out.flatten(), cfg.label_smoothing_factor
     if smoothing or torch.is_autocast_enabled(h.device.type) or not hasattr(F, "linear_cross_entropy"):
         logits = model.logits(h)
-        loss = nll = token_loss(logits, target)[0]
+        loss = nll = token_loss(logits, target)
         if smoothing:
-            loss = token_loss(logits, target, smoothing)[0]
+            loss = token_loss(logits, target, smoothing)
     else:  # the same, a few rows at a time
         rows = max(1, 2**22 // len(model.out_bias))  # 16 MB of logits
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows)
         loss = nll = F.linear_cross_entropy(h, model.embedding.weight, target, linear_bias=model.out_bias,
-                                            reduction="sum", options=options)
+                                            reduction="sum", ignore_index=PAD, options=options)
     if cfg.bow_weight:
         loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #458337da
+# %% ../nbs/02_train.ipynb #ab5247be
 @dataclass
 class StepStats:
     "What one optimizer step tells."
@@ -162,7 +160,7 @@ def train_step(
     context, device = context or DistributedContext(), next(model.parameters()).device
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(cfg.precision)
-    n, total = n_tokens or sum(b.n_tokens for b in batches), 0.0
+    n, nlls = n_tokens or sum(b.n_tokens for b in batches), []
     opt.zero_grad()  # what a step left that failed on its way
     for i, batch in enumerate(batches):
         if seeds:
@@ -170,11 +168,12 @@ def train_step(
         with torch.autocast(device.type, half, enabled=half is not None):
             summed, nll = loss(model, batch.to(device), cfg)
         scaler.scale(summed / n).backward()
-        total = total + nll
+        nlls.append(nll)
     context.sum_gradients(model.parameters())
-    nats = context.sum([float(total)])[0]
     scaler.unscale_(opt)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.max_grad_norm).item()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.max_grad_norm)
+    *nlls, norm = torch.stack([*nlls, norm]).tolist()  # the one wait for a GPU
+    nats = context.sum([sum(nlls)])[0]
     if math.isfinite(norm):
         scaler.step(opt)
     scaler.update()
@@ -204,7 +203,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
               dict(params=[p for p in model.parameters() if not decays(p)], weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #f0ef6916
+# %% ../nbs/02_train.ipynb #e61b9976
 def derangement(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its own question."
     p = np.random.default_rng(seed).permutation(n)
@@ -226,7 +225,7 @@ def total_nll(
     lengths = np.stack([data.lengths[questions, 0], data.lengths[:, 1]], 1)
     for rows in LengthBatchSampler(lengths, max_tokens, shuffle=False):
         b = collate([(data[questions[i]][0], *data[i][1:]) for i in rows]).to(device)
-        total += token_loss(model(b.src, b.tgt_in, b.cat), b.tgt_out)[0].item()
+        total += token_loss(model(b.src, b.tgt_in, b.cat), b.tgt_out).item()
     return total
 
 

@@ -48,21 +48,21 @@ def ours(arch: str, precision: str | None):
     return answer
 
 
-def marian():
+def marian(vocab=V, width=D, layers=LAYERS, heads=HEADS, device="cpu"):
     from transformers import MarianConfig, MarianMTModel
 
     torch.manual_seed(0)
     model = MarianMTModel(
         MarianConfig(
-            vocab_size=V,
-            decoder_vocab_size=V,
-            d_model=D,
-            encoder_layers=LAYERS,
-            decoder_layers=LAYERS,
-            encoder_attention_heads=HEADS,
-            decoder_attention_heads=HEADS,
-            encoder_ffn_dim=4 * D,
-            decoder_ffn_dim=4 * D,
+            vocab_size=vocab,
+            decoder_vocab_size=vocab,
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=4 * width,
+            decoder_ffn_dim=4 * width,
             max_position_embeddings=64,
             activation_function="relu",
             scale_embedding=True,
@@ -74,13 +74,13 @@ def marian():
             decoder_start_token_id=BOS,
             forced_eos_token_id=None,
         )
-    ).eval()
+    ).eval().to(device)
     model.generation_config.bad_words_ids = [[PAD], [BOS]]
     how = {"greedy": {}, "beam 5": dict(num_beams=5), "nucleus 0.9": dict(do_sample=True, top_p=0.9, top_k=0)}
 
     @torch.no_grad()
     def answer(questions, mode, new):
-        src = pad_rows([[*q, EOS] for q in questions])
+        src = pad_rows([[*q, EOS] for q in questions]).to(device)
         out = model.generate(
             input_ids=src,
             attention_mask=(src != PAD).long(),
