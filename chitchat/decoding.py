@@ -180,7 +180,7 @@ def block_repetition(n: int, allow_word: bool, classes: Tensor) -> LogitsProcess
         return scores
     return process
 
-# %% ../nbs/03_decoding.ipynb #28f1126e
+# %% ../nbs/03_decoding.ipynb #069cba30
 def build_processors(cfg: DecodeConfig, token_class: Tensor) -> list[LogitsProcessor]:
     "The rules of `cfg`, in their order."
     return [
@@ -197,8 +197,7 @@ def apply_processors(processors: Sequence[LogitsProcessor], ids: Tensor, scores:
     for process in processors:
         allowed = process(ids, allowed)
     stuck = allowed.amax(-1) == -torch.inf
-    if stuck.any():  # then some processor has made a tensor of its own
-        allowed[stuck, EOS] = scores[stuck, EOS]
+    allowed[:, EOS] = torch.where(stuck, scores[:, EOS], allowed[:, EOS])
     return allowed
 
 # %% ../nbs/03_decoding.ipynb #7ecc2fcc
