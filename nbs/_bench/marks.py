@@ -11,8 +11,8 @@ Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. The
 
     python nbs/_bench/marks.py score --out marks --marks marks/one.tsv marks/two.tsv
 
-prints shares with standard errors and the raters' agreement, and writes results/marks.csv beside this file;
-03_decoding shows it.
+prints shares with standard errors and the raters' agreement, and writes results/marks.csv beside this file,
+and results/marks_similarity.csv: SSA by the similarity of the nearest question. 03_decoding shows both.
 """
 
 import argparse
@@ -44,13 +44,14 @@ def ask(a):
             table[f"{name} {method}"] = responder.answers(questions, method=method, seed=0)
     a.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(a.out / "answers.csv", index=False)
-    every = table.melt("question", var_name="system", value_name="answer")
+    table.insert(1, "similarity", [near[0].score if near else 0.0 for near in found])
+    every = table.melt(["question", "similarity"], var_name="system", value_name="answer")
     every["answer"] = every.answer.map(lambda t: " ".join(t.split()))
     items = every[["question", "answer"]].drop_duplicates().sample(frac=1, random_state=0)
     items.insert(0, "id", range(len(items)))
     every.merge(items).to_csv(a.out / "key.csv", index=False)
     items.to_csv(a.out / "items.tsv", sep="\t", index=False, header=False, quoting=3)
-    print(f"{len(items)} answers to {len(questions)} questions, {table.shape[1] - 1} systems")
+    print(f"{len(items)} answers to {len(questions)} questions, {table.shape[1] - 2} systems")
 
 
 def score(a):
@@ -62,6 +63,10 @@ def score(a):
     marked = key.join(both, "id").dropna()
     marked.to_csv(a.out / "marked.csv", index=False)
     marked["SSA"] = (marked.sensible + marked.specific) / 2
+    near = pd.cut(marked.similarity, [0, 0.25, 0.35, 0.5, 1]).rename("similarity")
+    by = marked.pivot_table("SSA", near, "system", observed=True)
+    by.insert(0, "questions", marked.groupby(near, observed=True).question.nunique())
+    by.round(4).to_csv(RESULTS / "marks_similarity.csv")
     by = marked.groupby("system", sort=False)
     table = by[[*MARKS, "SSA"]].mean().assign(error=by.SSA.sem(), answers=by.size())
     table = table.sort_values("SSA", ascending=False)
