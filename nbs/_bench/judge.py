@@ -100,7 +100,7 @@ def main():
     reverse = reverse_model(corpus, a.reverse, a.minutes)
     marked = pd.read_csv(a.marked, keep_default_na=False)
     marked = marked.drop_duplicates(["question", "answer"]).reset_index(drop=True)
-    near = [{n.answer: n.score for n in responder.index.search(clean_text(q))} for q in marked.question]
+    near = [{n.answer: n.score for n in responder.index.search(clean_text(q), 500)} for q in marked.question]
     similarity = [found.get(answer, 0.0) for found, answer in zip(near, marked.answer)]
     x = figures(responder, reverse, marked.question, marked.answer, similarity)
     good, fold = (marked.sensible + marked.specific) / 2, marked.question.factorize()[0] % 5
