@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'WAYS', 'LogitsProcessor', 'WORD_START', 'SPACE', 'WORD_IN
            'generate', 'detokenize', 'words_of', 'save_decoding', 'load_decoding', 'Responder', 'side_by_side',
            'answer_stats']
 
-# %% ../nbs/03_decoding.ipynb #2bb3d279
+# %% ../nbs/03_decoding.ipynb #d6ae7f49
 import json, math, re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -151,7 +151,7 @@ def limit_punctuation(most: float, classes: Tensor) -> LogitsProcessor:
         return scores.masked_fill((count > 0) & (run + count > most), -torch.inf)
     return process
 
-# %% ../nbs/03_decoding.ipynb #3c4f75d5
+# %% ../nbs/03_decoding.ipynb #7a45dd81
 def repeated_ngram(said: list[int], n: int) -> list[int]:
     "Tokens that would make the last `n` tokens a run that was there before."
     last = said[len(said) - n + 1:]
@@ -180,7 +180,7 @@ def block_repetition(n: int, allow_word: bool, classes: Tensor) -> LogitsProcess
         return scores
     return process
 
-# %% ../nbs/03_decoding.ipynb #069cba30
+# %% ../nbs/03_decoding.ipynb #d6fe33d5
 def build_processors(cfg: DecodeConfig, token_class: Tensor) -> list[LogitsProcessor]:
     "The rules of `cfg`, in their order."
     return [
@@ -200,7 +200,7 @@ def apply_processors(processors: Sequence[LogitsProcessor], ids: Tensor, scores:
     allowed[:, EOS] = torch.where(stuck, scores[:, EOS], allowed[:, EOS])
     return allowed
 
-# %% ../nbs/03_decoding.ipynb #7ecc2fcc
+# %% ../nbs/03_decoding.ipynb #e8b798eb
 class DecoderSession:
     "All running hypotheses of a batch, and what the model says of their next tokens."
 
@@ -226,7 +226,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(idx)
 
-# %% ../nbs/03_decoding.ipynb #21ab5c71
+# %% ../nbs/03_decoding.ipynb #49a06c9c
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -263,7 +263,7 @@ def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B �
     rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
     return torch.stack(rows) if rows else torch.zeros(0, steps)
 
-# %% ../nbs/03_decoding.ipynb #c4794f7b
+# %% ../nbs/03_decoding.ipynb #44f93265
 @dataclass
 class Hypothesis:
     "An answer."
@@ -303,7 +303,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #22ac1adc
+# %% ../nbs/03_decoding.ipynb #f0443482
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -350,7 +350,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
         rows = [rows[i] for i in still]
     return [best_first(h for pool in groups for h in pool) for groups in pools]
 
-# %% ../nbs/03_decoding.ipynb #0394a5ce
+# %% ../nbs/03_decoding.ipynb #6425dc21
 def answer_logp(model: Seq2Seq, items: Sequence[tuple[list[int], list[int], int]]) -> list[float]:
     "Teacher forcing: log p of the answer, with its end, of each (question, answer, category), in nats."
     out, device = [], model.embedding.weight.device
@@ -399,7 +399,7 @@ def generate(
         for m in training:
             m.training = True
 
-# %% ../nbs/03_decoding.ipynb #05575517
+# %% ../nbs/03_decoding.ipynb #be6d68e7
 def detokenize(text: str) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -416,7 +416,7 @@ def words_of(texts: Iterable[str]) -> frozenset[str]:
     "Every word of some texts, in lower case, ё as е."
     return frozenset(w for text in texts for w in re.findall(r"\w+", text.lower().replace("ё", "е")))
 
-# %% ../nbs/03_decoding.ipynb #eb29fa3b
+# %% ../nbs/03_decoding.ipynb #5f123051
 DECODING, WORDS, INDEX = "decoding.json", "words.txt", "index"  # names in a checkpoint
 
 
@@ -436,7 +436,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #58fd3cf0
+# %% ../nbs/03_decoding.ipynb #52438022
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -516,7 +516,7 @@ class Responder:
         fine = lambda a: bool(words := words_of([a.text])) and words - words_of([question]) <= self.words
         return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
 
-# %% ../nbs/03_decoding.ipynb #09681940
+# %% ../nbs/03_decoding.ipynb #e9f26e48
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
@@ -529,7 +529,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #bde37fa9
+# %% ../nbs/03_decoding.ipynb #39963d9e
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length

@@ -118,7 +118,7 @@ def trigram_loss(both, batch, cfg):
     h, _ = both.model.decode_hidden(batch.tgt_in, memory, memory.init_state)
     real = batch.tgt_out != PAD
     target = batch.tgt_out[real]
-    nll = token_loss(both.logits(h[real], batch.tgt_in, real, target.numpy()), target)[0]
+    nll = token_loss(both.logits(h[real], batch.tgt_in, real, target.numpy()), target)
     bow = bow_loss(both.model.bow_logits(memory), batch.src, batch.tgt_out)
     return nll + cfg.bow_weight * bow, nll.detach()
 
