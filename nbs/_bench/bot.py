@@ -39,6 +39,7 @@ class Telegram:
         self.on_message, self.fault, self.on_edit = on_message, fault, on_edit
         self.dropped = set()  # calls that were dropped once: the bot repeats such a call once
         self.updates, self.next_update, self.next_message = [], 1, 1
+        self.keys = {}  # what is expected of an update
         self.came, self.faults = asyncio.Event(), Counter()
 
     async def __aenter__(self):
@@ -186,18 +187,35 @@ class Telegram:
         return self.updates[:100]
 
 
+CHILD = """
+from chitchat import bot, serving
+
+class Telling(serving.PerPersonUpdateProcessor):
+    "Logs the number of each refused update."
+    def __init__(self, refuse):
+        async def tell(update, first):
+            bot.log.info("refused: %d", update.update_id)
+            await refuse(update, first)
+        super().__init__(tell)
+
+bot.PerPersonUpdateProcessor = Telling
+serving.BatchingQueue.MAX_BATCH, serving.BatchingQueue.TIMEOUT = {max_batch}, {timeout}
+bot.run(bot.BotConfig.from_env(**{settings}))
+"""
+
+
 class Bot:
     "The bot as a child process with its log in a file."
 
-    def __init__(self, checkpoint: str, url: str, **settings):
+    def __init__(self, checkpoint: str, url: str, max_batch: int = 32, timeout: float = 60.0, **settings):
         self.log = Path(tempfile.mkdtemp()) / "log"
-        self.settings = dict(checkpoint=checkpoint, base_url=url, **settings)
+        settings |= dict(checkpoint=checkpoint, base_url=url)
+        self.code = CHILD.format(max_batch=max_batch, timeout=timeout, settings=settings)
 
     async def __aenter__(self):
         env = os.environ | {"TELEGRAM_TOKEN": TOKEN, "PYTHONWARNINGS": "default", "OMP_NUM_THREADS": "1"}
-        code = f"from chitchat.bot import BotConfig, run; run(BotConfig.from_env(**{self.settings!r}))"
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, env=env, stderr=self.log.open("w")
+            sys.executable, "-c", self.code, env=env, stderr=self.log.open("w")
         )
         for _ in range(600):
             if "is listening" in self.text():
@@ -263,8 +281,7 @@ class Crowd:
             self.checkpoint,
             self.telegram.url,
             rate=0,
-            max_waiting=10_000,
-            answer_timeout=600,
+            timeout=600.0,
             **self.settings,
         ).__aenter__()
         return self
@@ -353,6 +370,11 @@ class Person:
         self.chat, self.telegram, self.texts = number, telegram, texts
         self.random, self.asked, self.text, self.keyboards = random.Random(number), [], "", []
 
+    def expect(self, expect: Counter, key) -> None:
+        "An answer to the latest update is to come."
+        expect[key] += 1
+        self.telegram.keys[self.telegram.next_update - 1] = key
+
     def act(self, expect: Counter) -> None:
         "One thing at random; `expect` counts the messages to come, by what they reply to (-chat: nothing)."
         kinds = dict(ask=50, press=20, command=12, odd=8, edit=5, react=5, robot=5, ten=1)
@@ -362,7 +384,7 @@ class Person:
         text = self.random.choice(self.texts if self.random.random() < 0.95 else ODD_TEXTS)
         self.asked.append(self.telegram.message(self.chat, text=text))
         self.text = text
-        expect[self.asked[-1]] += 1
+        self.expect(expect, self.asked[-1])
 
     def ten(self, expect):
         for _ in range(10):
@@ -373,7 +395,7 @@ class Person:
         if self.asked:
             self.text = self.random.choice([text for text in self.texts if text != self.text])
             self.telegram.message(self.chat, edited=True, message_id=self.asked[-1], text=self.text)
-            expect["edit", self.asked[-1]] += 1
+            self.expect(expect, ("edit", self.asked[-1]))
 
     def react(self, expect):
         "Telegram tells a reaction as an edit without another text."
@@ -391,7 +413,6 @@ class Person:
                 "/start",
                 "/help",
                 "/category",
-                "/style",
                 "/settings",
                 "/privacy",
                 "/reset",
@@ -404,7 +425,7 @@ class Person:
         )
         if text == "/reset":
             self.asked.clear()  # the bot forgets them: an edit is not answered
-        expect[-self.chat] += 1
+        self.expect(expect, -self.chat)
 
     def odd(self, expect):
         thing = dict(file_id="1", file_unique_id="1")
@@ -415,7 +436,7 @@ class Person:
             dict(sticker=thing | dict(type="regular", width=1, height=1, is_animated=False, is_video=False)),
         ]
         self.telegram.message(self.chat, **self.random.choice(odd))
-        expect[-self.chat] += 1
+        self.expect(expect, -self.chat)
 
     def press(self, expect):
         if not self.keyboards:
@@ -424,8 +445,6 @@ class Person:
         reply = message.get("reply_to_message")
         data = self.random.choice([b for row in keyboard for b in row])["callback_data"]
         kind = data.split(":")[0]
-        if kind in ("more", "categories") or (kind == "category" and reply):
-            expect[reply["message_id"]] += 1
         self.telegram.send(
             callback_query=dict(
                 id="1",
@@ -435,13 +454,19 @@ class Person:
                 **{"from": dict(id=self.chat, is_bot=False, first_name="Ч")},
             )
         )
+        if kind in ("more", "categories") or (kind == "category" and reply):
+            self.expect(expect, reply["message_id"])
 
 
 async def soak(a) -> None:
+    from chitchat.bot import MSG_WAIT
+
     expect, got, people, about = Counter(), Counter(), {}, {}
-    start, memory, bad = time.time(), [], 0.02
+    start, memory, bad, told = time.time(), [], 0.02, []
 
     def on_message(chat, number, text, reply, keyboard):
+        if text == MSG_WAIT:
+            return told.append(chat)
         got[reply or -int(chat)] += 1
         about[number] = reply
         person = people[int(chat)]
@@ -497,6 +522,11 @@ async def soak(a) -> None:
         table.megabytes[(table.minute >= a.minutes * lo) & (table.minute < a.minutes * hi)].median()
         for lo, hi in ((0.2, 0.3), (0.9, 1))
     )
+    refused = [int(number) for number in re.findall(r"refused: (\d+)", telling)]
+    for key in [telegram.keys.get(number) for number in refused]:
+        expect[key] -= 1
+        del expect["edit", key]  # of a question that was refused
+    del expect[None]  # of what nobody answers
     wrong = {k: (expect[k], got[k]) for k in expect | got if expect[k] != got[k]}
     result = dict(
         minutes=a.minutes,
@@ -505,7 +535,8 @@ async def soak(a) -> None:
         messages_sent=got.total(),
         lost=sum(max(0, e - g) for e, g in wrong.values()),
         sent_twice=sum(max(0, g - e) for e, g in wrong.values()),
-        refused=int(re.findall(r"'busy': (\d+)", telling)[-1]),  # beyond a person's line of twenty
+        refused=len(refused),  # beyond a person's line of twenty
+        told_to_wait=len(told),
         faults=dict(telegram.faults),
         unhandled=len(problems),
         exit_code=bot.process.returncode,
@@ -523,6 +554,7 @@ async def soak(a) -> None:
         *problems[:20],
         *list(wrong.items())[:20],
         telling.splitlines()[-1],
+        bot.log,
         sep="\n",
     )
 
