@@ -527,7 +527,8 @@ class Talk:
         )
         for key in [self.telegram.keys.get(number) for number in refused]:
             self.expect[key] -= 1
-            del self.expect["edit", key]  # of a question that was refused
+            if not self.expect[key]:  # a question that was refused: the bot knows no edit of it
+                del self.expect["edit", key]
         del self.expect[None]  # of what nobody answers
         missing = {k: self.expect[k] - self.got[k] for k in self.expect | self.got}
         figures |= dict(
