@@ -32,7 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                "or from the file that TELEGRAM_TOKEN_FILE names.")
     add = parser.add_argument
     add("--checkpoint", metavar="FOLDER", help="folder written by chitchat_train")
-    add("--state", metavar="FILE", help="file for what chats have chosen (default: FOLDER.bot.sqlite)")
+    add("--state", metavar="FILE", help="file for what chats have chosen, and for marks: FILE.marks.csv "
+                                         "(default: FOLDER.bot.sqlite)")
     add("--base_url", metavar="URL", help="a Bot API server of your own (default: Telegram's)")
     add("--webhook", metavar="URL", help="public https address for Telegram to call (default: the bot asks)")
     add("--listen", metavar="HOST:PORT", help="where calls to that address arrive (default: 127.0.0.1:8443)")
@@ -40,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--name", help="in a group «NAME, how are you?» speaks to the bot (default: Бот)")
     add("--clean", choices=("groups", "always", "never"),
         help="where obscene answers are held back, unless a chat chooses otherwise (default: groups)")
-    add("--rate", metavar="N", type=float,
+    add("--rate", metavar="N", type=int,
         help="messages a second that Telegram takes, 0 = any number (default: 30)")
     add("--log_texts", action="store_true", help="log questions and answers (default: neither)")
     add("--version", action="store_true", help="show the versions and stop")

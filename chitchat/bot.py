@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #719d8473
-import asyncio, logging, os, re, secrets, string, time, traceback, zlib
+# %% ../nbs/04_bot.ipynb #8176673a
+import asyncio, logging, os, re, secrets, time, traceback, zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import torch
-from telegram import (BotCommand, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters,
+from telegram import (BotCommand, InlineKeyboardButton, InlineKeyboardMarkup, Message, ReplyParameters,
                       Update)
-from telegram.constants import ChatAction, MessageLimit
 from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, TelegramError
 from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, CommandHandler, ContextTypes,
                           MessageHandler, filters)
@@ -28,12 +26,12 @@ from telegram.request import BaseRequest
 from .commands import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
 from .data import dedup_key, is_obscene
 from .decoding import Responder
-from .files import ChitchatError, check_field, check_fields
-from .serving import (BatchingQueue, Counters, PerPersonUpdateProcessor, QueueFull, RedactingBot,
-                              RetryingRateLimiter, SettingsFile, SteadyApplication,
-                              TolerantHTTPXRequest, redact_token_in_logs)
+from .files import ChitchatError, check_fields
+from .serving import (BatchingQueue, Counters, PerPersonUpdateProcessor, RedactingBot,
+                              RetryingRateLimiter, SettingsFile, SteadyApplication, TolerantHTTPXRequest,
+                              redact_token_in_logs)
 
-# %% ../nbs/04_bot.ipynb #e2f35657
+# %% ../nbs/04_bot.ipynb #de09c249
 @dataclass(frozen=True)
 class BotConfig:
     "Everything that the bot can be told; `ChitchatError` for a value that is not possible."
@@ -47,20 +45,10 @@ class BotConfig:
     name: str = "Бот"                               # in a group «Бот, …» speaks to it
     clean: str = "groups"                           # where obscene answers are held back
     log_texts: bool = False                         # questions and answers in the log?
-    max_batch: int = 32                             # questions answered together
-    max_waiting: int = 1000                         # questions waiting for the model
-    answer_timeout: float = 60.0                    # seconds that a question waits for the model
-    rate: float = 30.0                              # messages a second that Telegram takes; 0 = any number
+    rate: int = 30                                  # messages a second that Telegram takes; 0 = any number
 
     def __post_init__(self) -> None:
-        check_fields(self, clean=("groups", "always", "never"), max_batch="[1, inf)", max_waiting="[1, inf)",
-                     answer_timeout="(0, inf)", rate="[0, inf)")
-        check_field(self, "rate", self.rate == 0 or self.rate >= 1, "it must be 0 or at least 1")
-        urls = {"base_url": r"https?://[^/].*", "webhook": r"(https://[^/].*)?",
-                "listen": r"(\[[\da-f:]+\]|[^:/]*):[1-9]\d{0,4}"}
-        for name, shape in urls.items():
-            check_field(self, name, bool(re.fullmatch(shape, getattr(self, name))),
-                        "write http(s)://HOST, https://HOST/PATH for the webhook, HOST:PORT to listen at")
+        check_fields(self, clean=("groups", "always", "never"), rate="[0, inf)")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> "BotConfig":
@@ -73,10 +61,10 @@ class BotConfig:
                                 "from @BotFather (send it /newbot), then: export TELEGRAM_TOKEN=<token>")
         return cls(token=token.strip(), **settings)
 
-# %% ../nbs/04_bot.ipynb #0e8cfc4e
+# %% ../nbs/04_bot.ipynb #146ea789
 MSG_COMMANDS = {
     "start": "поздороваться", "help": "что я умею", "category": "выбрать категорию ответов",
-    "settings": "как отвечать: спокойно, обычно, смело; фильтр мата", "reset": "забыть выбранное",
+    "settings": "как отвечать; фильтр мата", "reset": "забыть выбранное",
     "privacy": "куда идут ваши слова"}
 MSG_HELLO = (
     "Здравствуйте! Напишите мне что-нибудь по-русски, и я отвечу. Отвечает небольшая нейросеть, которая "
@@ -86,8 +74,9 @@ MSG_HELLO = (
 MSG_UNKNOWN = "Такой команды я не знаю. Что я умею: /help"
 MSG_PRIVACY = (
     "На диске хранятся только номер чата и то, что в нём выбрано командами. /reset стирает и это. Последние "
-    "вопросы остаются в памяти до перезапуска, чтобы работала кнопка «Ещё вариант». {} Ответы сочиняет "
-    "модель на том же сервере, где работает бот, никуда больше ваши слова не передаются.")
+    "вопросы остаются в памяти до перезапуска, чтобы работала кнопка «Ещё вариант». {} Отметки 👍 и 👎 "
+    "записываются без имён и текстов. Ответы сочиняет модель на том же сервере, где работает бот, никуда "
+    "больше ваши слова не передаются.")
 MSG_LOGGED = "Вопросы и ответы записываются в журнал владельца бота."
 MSG_NOT_LOGGED = "Тексты вопросов и ответов нигде не записываются."
 MSG_NOT_TEXT = {
@@ -105,8 +94,10 @@ MSG_CHOOSE_CATEGORY = "О чём поговорим? Выберите катег
 MSG_CATEGORY = "Категория: {}."
 MSG_UNKNOWN_CATEGORY = "Такой категории нет. Выберите из этих:"
 MSG_SETTINGS = ("Категория: {} (/category)\nОтвечаю: {}\n\nспокойно — самое вероятное\n"
-                "обычно — как настроена модель\nсмело — неожиданное\n\n"
+                "обычно — как настроена модель\nсмело — неожиданное\n"
+                "как люди — ответом человека на похожий вопрос (не у каждой модели)\n\n"
                 "Фильтр мата знает мат, но не каждое грубое слово.")
+MSG_THANKS = "Спасибо, учту"
 MSG_FILTER = {True: "Фильтр мата: включён", False: "Фильтр мата: выключен"}
 MSG_RESET = "Всё забыто: категория любая, отвечаю как обычно."
 MSG_OLD_BUTTON = "Эта кнопка устарела. Категории сейчас: /category"
@@ -114,27 +105,21 @@ MSG_STATS = ("Ответов: {answers}\nЖдали: половина не до�
              "Попросили подождать: {busy}\nОшибок: {errors}\nПовторов: {retries}\n"
              "Последний опрос: {polled:.0f} с назад\nРаботаю: {hours:.1f} ч")
 
-# %% ../nbs/04_bot.ipynb #2d6437ef
-def sendable(text: str) -> str:
-    "`text` without halves of surrogate pairs, at most 4,096 UTF-16 units of it."
-    units = text.encode("utf-16-le", "surrogatepass")[:2 * MessageLimit.MAX_TEXT_LENGTH]
-    return units.decode("utf-16-le", "ignore").strip()
-
-
+# %% ../nbs/04_bot.ipynb #1e5db3fa
 def first_sendable(answers: Sequence[str], avoid: Sequence[str] = (), clean: bool = False) -> str | None:
-    "The first of `answers` with something to see, not among `avoid`, and if `clean` without obscene words."
-    old = {dedup_key(a) for a in avoid}
-    for answer in map(sendable, answers):
-        visible = any(c.isprintable() and not c.isspace() for c in answer)
-        if visible and dedup_key(answer) not in old and not (clean and is_obscene(answer)):
+    "The first of `answers` that says something, not among `avoid`, and if `clean` without obscene words."
+    old = {dedup_key(a) for a in ("", *avoid)}
+    for answer in answers:
+        if dedup_key(answer) not in old and not (clean and is_obscene(answer)):
             return answer
     return None
 
-# %% ../nbs/04_bot.ipynb #4f3e1ad6
+# %% ../nbs/04_bot.ipynb #72a993e8
 STYLES: dict[str, dict[str, Any]] = {
     "спокойно": {"method": "beam"},
     "обычно": {},  # the checkpoint's own decoding
-    "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95}}
+    "смело": {"method": "nucleus", "temperature": 1.3, "top_p": 0.95},
+    "как люди": {"method": "retrieve", "similarity_weight": 50.0}}  # as good as always a person's
 
 
 async def find_answer(queue: BatchingQueue, text: str, category: str | None, style: str,
@@ -146,7 +131,7 @@ async def find_answer(queue: BatchingQueue, text: str, category: str | None, sty
             return found
     return None
 
-# %% ../nbs/04_bot.ipynb #dc07a7df
+# %% ../nbs/04_bot.ipynb #8bbb118d
 def keyboard(*buttons: tuple[str, str], chosen: str = "") -> InlineKeyboardMarkup:
     "Buttons of (text, data), two in a row; the one whose data is `chosen` is marked."
     made = [InlineKeyboardButton("✓ " * (d == chosen) + text, callback_data=d) for text, d in buttons]
@@ -159,11 +144,11 @@ def category_code(name: str) -> str:
 
 
 def category_keyboard(names: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
-    "A button for each of `names` (Telegram shows a hundred), and «без категории»."
-    buttons = [(name[:40] or "без категории", category_code(name)) for name in (*names[:98], "")]
+    "A button for each of `names`, and «без категории»."
+    buttons = [(name or "без категории", category_code(name)) for name in (*names, "")]
     return keyboard(*buttons, chosen=category_code(chosen or ""))
 
-# %% ../nbs/04_bot.ipynb #49c0b003
+# %% ../nbs/04_bot.ipynb #4d4fd649
 @dataclass
 class Question:
     "A question of a chat, and what was answered to it so far; all answers to it share one such object."
@@ -177,9 +162,8 @@ class MessageHistory(OrderedDict[tuple[int, Any], Question]):
     "The questions behind the last 4,000 messages, asked or answered, by chat and message."
 
     def note(self, chat: int, question: Question) -> None:
-        "The question and its last answer are about this."
-        for message in (question.message_id, question.answer_id):
-            self[chat, message] = question
+        "The last answer is about this."
+        self[chat, question.answer_id] = question
         while len(self) > 4000:
             self.popitem(last=False)
 
@@ -196,7 +180,7 @@ class MessageHistory(OrderedDict[tuple[int, Any], Question]):
         for key in [key for key in self if key[0] == chat]:
             del self[key]
 
-# %% ../nbs/04_bot.ipynb #b8e2bf74
+# %% ../nbs/04_bot.ipynb #a5e353c4
 class ChatContext(CallbackContext):
     "What handlers share, what this chat has chosen, and the one way to reply."
     cfg: BotConfig
@@ -205,6 +189,7 @@ class ChatContext(CallbackContext):
     counters: Counters
     incoming: Update       # what happened
     categories: list[str]  # those of the model
+    styles: list[str]      # and those of `STYLES` that it has
 
     @classmethod
     def from_update(cls, update: Any, application: Application) -> "ChatContext":
@@ -212,6 +197,7 @@ class ChatContext(CallbackContext):
         context = super().from_update(update, application)
         vars(context).update(application.bot_data, incoming=update)
         context.categories = [*context.queue.responder.categories]
+        context.styles = [*STYLES][:4 if getattr(context.queue.responder, "index", None) else 3]
         return context
 
     @property
@@ -222,14 +208,14 @@ class ChatContext(CallbackContext):
 
     @property
     def style(self) -> str:
-        "A key of `STYLES`."
+        "The chat's."
         name = self.chat_data.get("style")
-        return name if name in STYLES else "обычно"
+        return name if name in self.styles else "обычно"
 
     @property
     def clean(self) -> bool:
         "Are obscene answers held back here? The chat chooses, unless the owner says always."
-        group = self.incoming.effective_chat.type != Chat.PRIVATE
+        group = self.incoming.effective_chat.type != "private"
         return self.cfg.clean == "always" or self.chat_data.get("clean", self.cfg.clean == "groups" and group)
 
     async def reply(self, text: str, markup: InlineKeyboardMarkup | None = None,
@@ -239,7 +225,7 @@ class ChatContext(CallbackContext):
         if instead:
             with suppress(BadRequest):  # it is gone, or says the same
                 return await self.bot.edit_message_text(text, chat.id, instead, reply_markup=markup)
-        if to is None and said and chat.type != Chat.PRIVATE:
+        if to is None and said and chat.type != "private":
             to = said.message_id
         return await self.bot.send_message(
             chat.id, text, reply_markup=markup,
@@ -249,14 +235,15 @@ class ChatContext(CallbackContext):
     async def typing(self) -> None:
         "Show «печатает…» from the first half second on."
         await asyncio.sleep(0.5)
-        while len(self.queue.waiting) < self.cfg.max_batch:
+        while True:
             with suppress(TelegramError):
-                await self.incoming.effective_chat.send_action(ChatAction.TYPING)
+                await self.incoming.effective_chat.send_action("typing")
             await asyncio.sleep(4)  # Telegram shows it for five
 
-# %% ../nbs/04_bot.ipynb #6e2376e6
+# %% ../nbs/04_bot.ipynb #8661d405
 log = logging.getLogger("chitchat.bot")
 MAX_CHARS = 1000  # of a question; the rest is not read
+MARKS = "👍", "👎"
 
 
 async def respond(context: ChatContext, question: Question, instead: int = 0) -> None:
@@ -272,8 +259,9 @@ async def respond(context: ChatContext, question: Question, instead: int = 0) ->
         told = answer or (MSG_NOTHING_ELSE if question.said else MSG_SPEECHLESS)
     if context.cfg.log_texts:
         log.info("chat %s: %r -> %r", context.incoming.effective_chat.id, question.text, told)
-    buttons = [("Ещё вариант", "more"), (f"Категория: {context.category or 'любая'}", "categories")]
-    markup = keyboard(*buttons[:2 if context.categories else 1]) if answer else None
+    buttons = [*((mark, f"{mark} {context.style}") for mark in MARKS), ("Ещё вариант", "more"),
+               (f"Категория: {context.category or 'любая'}", "categories")]
+    markup = keyboard(*buttons[:4 if context.categories else 3]) if answer else None
     sent = await context.reply(told, markup, question.message_id, instead)
     question.answer_id = sent.message_id
     context.history.note(sent.chat.id, question)
@@ -320,9 +308,9 @@ class Addressed(filters.MessageFilter):
         me, parent, text = message.get_bot(), message.reply_to_message, message.text or message.caption or ""
         named = without_name(text, me.username, self.name) != text.strip()
         replied = parent and parent.from_user.id == me.id and not re.match(r"/\w+@", text)
-        return bool(message.chat.type == Chat.PRIVATE or named or replied)
+        return bool(message.chat.type == "private" or named or replied)
 
-# %% ../nbs/04_bot.ipynb #6935913a
+# %% ../nbs/04_bot.ipynb #32bcf4ff
 async def cmd_start(update: Update, context: ChatContext) -> None:
     "/start and /help: what this is, and what it can do."
     for_admin = update.effective_user.id == context.cfg.admin
@@ -349,10 +337,10 @@ async def cmd_category(update: Update, context: ChatContext) -> None:
 
 
 async def cmd_settings(update: Update, context: ChatContext, instead: int = 0) -> None:
-    "/settings, /style: what this chat has chosen, and buttons to choose otherwise."
-    buttons = *[(style, f"style:{style}") for style in STYLES], (MSG_FILTER[context.clean], "clean")
+    "/settings: what this chat has chosen, and buttons to choose otherwise."
+    buttons = *[(style, f"style {style}") for style in context.styles], (MSG_FILTER[context.clean], "clean")
     await context.reply(MSG_SETTINGS.format(context.category or "любая", context.style),
-                        keyboard(*buttons, chosen=f"style:{context.style}"), instead=instead)
+                        keyboard(*buttons, chosen=f"style {context.style}"), instead=instead)
 
 
 async def cmd_reset(update: Update, context: ChatContext) -> None:
@@ -364,35 +352,42 @@ async def cmd_reset(update: Update, context: ChatContext) -> None:
 
 async def cmd_stats(update: Update, context: ChatContext) -> None:
     "/stats: the counters, for the admin."
-    await context.reply(MSG_STATS.format(**context.counters.figures()))
+    marks = "".join(f"\n{name}: {n}" for name, n in context.counters.n.items() if name[0] in MARKS)
+    await context.reply(MSG_STATS.format(**context.counters.figures()) + marks)
 
-# %% ../nbs/04_bot.ipynb #c67009c5
+# %% ../nbs/04_bot.ipynb #08ab72fc
 async def on_button(update: Update, context: ChatContext) -> None:
     "Any pressed button."
     query, codes = update.callback_query, {category_code(name): name for name in ("", *context.categories)}
-    data, style = query.data, query.data.removeprefix("style:")
+    kind, _, style = query.data.partition(" ")
     question, shown = context.history.about(query.message), query.message.message_id
+    once = query.message.chat.id, (shown, query.from_user.id)  # a mark
     with suppress(TelegramError):  # too late for Telegram, at worst
-        await query.answer()
-    if data == "more":
+        await query.answer(MSG_THANKS if kind in MARKS else None)
+    if kind in MARKS and style in context.styles:
+        if once not in context.history:
+            context.history[once] = Question("", shown)
+            way = context.queue.responder.config(**STYLES[style])
+            context.counters.mark(kind, way.method, context.cfg.state)
+    elif kind == "more":
         await (respond(context, question) if question else context.reply(MSG_FORGOTTEN))
-    elif data == "categories":
+    elif kind == "categories":
         markup = category_keyboard(context.categories, context.category)
         sent = await context.reply(MSG_CHOOSE_CATEGORY, markup, question.message_id if question else None)
         if question:
             context.history[sent.chat.id, sent.message_id] = question
-    elif data in codes:
-        context.chat_data["category"] = codes[data]
+    elif kind in codes:
+        context.chat_data["category"] = codes[kind]
         await context.reply(MSG_CATEGORY.format(context.category or "любая"), instead=shown)
         if question:
             await respond(context, Question(question.text, question.message_id))
-    elif data == "clean" or style in STYLES:
-        context.chat_data.update({"style": style} if style in STYLES else {"clean": not context.clean})
+    elif kind == "clean" or style in context.styles:
+        context.chat_data.update({"style": style} if style else {"clean": not context.clean})
         await cmd_settings(update, context, shown)
     else:
         await context.reply(MSG_OLD_BUTTON, instead=shown)
 
-# %% ../nbs/04_bot.ipynb #0624d865
+# %% ../nbs/04_bot.ipynb #29c6939f
 async def on_other(update: Update, context: ChatContext) -> None:
     "An unknown command, or no text in it: say what the bot cannot do."
     said = update.effective_message
@@ -420,7 +415,7 @@ async def on_error(update: object, context: ChatContext) -> None:
         log.warning("Telegram: %s: %s", type(error).__name__, error)
     elif isinstance(error, Forbidden):
         log.info("chat %s does not want to hear from us", update.effective_chat.id)
-    elif isinstance(error, (QueueFull, TimeoutError)):
+    elif isinstance(error, TimeoutError):
         context.counters.n["busy"] += 1
         told = MSG_WAIT
     else:
@@ -434,13 +429,11 @@ async def on_error(update: object, context: ChatContext) -> None:
         with suppress(TelegramError):
             await context.reply(told)
 
-# %% ../nbs/04_bot.ipynb #db1fdd68
+# %% ../nbs/04_bot.ipynb #8a5c09d4
 async def _introduce(app: Application) -> None:
     "Once, after the start."
-    try:
+    with suppress(TelegramError):  # a menu can be missed
         await app.bot.set_my_commands([BotCommand(name, what) for name, what in MSG_COMMANDS.items()])
-    except TelegramError as error:
-        log.warning("the menu of commands was not set: %s", error)
     log.info("@%s is listening", app.bot.username)
 
 
@@ -455,8 +448,8 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
 
     async def refuse(update: Update, first: bool) -> None:
         "A person's line is full: say so once, but not among others; a pressed button always hears it."
-        if first and not update.callback_query and update.effective_chat.type == Chat.PRIVATE:
-            await app.process_error(update, QueueFull())
+        if first and not update.callback_query and update.effective_chat.type == "private":
+            await app.process_error(update, TimeoutError())
             return
         counters.n["busy"] += 1
         if update.callback_query:
@@ -469,7 +462,8 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     if cfg.state:
         builder.persistence(SettingsFile(cfg.state))
     app = builder.build()
-    queue = BatchingQueue(responder, cfg.max_batch, cfg.max_waiting, cfg.answer_timeout)
+    queue = BatchingQueue(responder)
+    counters.waiting = queue.waiting
     app.bot_data.update(cfg=cfg, queue=queue, history=MessageHistory(), counters=counters)
     commands = [cmd_start, cmd_category, cmd_settings, cmd_reset, cmd_privacy]
     said = filters.UpdateType.MESSAGE & FromPerson()
@@ -477,14 +471,14 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     words = (filters.TEXT | filters.CAPTION) & ~filters.COMMAND
     app.add_handlers([
         *[CommandHandler(cmd.__name__.removeprefix("cmd_"), cmd, said) for cmd in commands],
-        CommandHandler("help", cmd_start, said), CommandHandler("style", cmd_settings, said),
+        CommandHandler("help", cmd_start, said),
         CommandHandler("stats", cmd_stats, said & filters.User(cfg.admin)), CallbackQueryHandler(on_button),
         MessageHandler(said & filters.StatusUpdate.ALL, on_service),
         MessageHandler(heard & words, on_text), MessageHandler(said & heard, on_other)])
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #9254e8b2
+# %% ../nbs/04_bot.ipynb #fe2457d9
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -499,8 +493,7 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     try:
         if cfg.webhook:
             host, _, port = cfg.listen.rpartition(":")
-            path = quote(urlsplit(cfg.webhook).path.lstrip("/"), safe=string.punctuation)
-            app.run_webhook(host.strip("[]"), int(port), url_path=re.escape(path), webhook_url=cfg.webhook,
+            app.run_webhook(host.strip("[]"), int(port), url_path=".*", webhook_url=cfg.webhook,
                             secret_token=secrets.token_urlsafe(32), **kinds)
         else:
             app.run_polling(**kinds)
@@ -508,6 +501,6 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
         raise ChitchatError("Telegram does not know this token: compare it with @BotFather's") from None
     except TelegramError as error:
         raise ChitchatError(f"Telegram cannot be reached: {error}") from None
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise ChitchatError(f"{cfg.listen}: {error}; choose another --listen HOST:PORT") from None
     log.info("stopped; %s", app.bot_data["counters"].figures())

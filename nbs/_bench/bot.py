@@ -2,14 +2,18 @@
 
     python nbs/_bench/bot.py load --checkpoint checkpoints/demo  # 200 chats, with and without batching
     python nbs/_bench/bot.py soak --checkpoint checkpoints/demo  # 20 minutes, 50 people, faults injected
+    python nbs/_bench/bot.py virtual  # the same people and faults in half a minute: a clock that skips pauses
 
-Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json and bot_soak_memory.csv.
+Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soak_memory.csv, bot_virtual.csv.
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
+import itertools
 import json
+import logging
 import os
 import random
 import re
@@ -18,7 +22,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import pandas as pd
@@ -39,6 +45,7 @@ class Telegram:
         self.on_message, self.fault, self.on_edit = on_message, fault, on_edit
         self.dropped = set()  # calls that were dropped once: the bot repeats such a call once
         self.updates, self.next_update, self.next_message = [], 1, 1
+        self.keys = {}  # what is expected of an update
         self.came, self.faults = asyncio.Event(), Counter()
 
     async def __aenter__(self):
@@ -186,18 +193,35 @@ class Telegram:
         return self.updates[:100]
 
 
+CHILD = """
+from chitchat import bot, serving
+
+class Telling(serving.PerPersonUpdateProcessor):
+    "Logs the number of each refused update."
+    def __init__(self, refuse):
+        async def tell(update, first):
+            bot.log.info("refused: %d", update.update_id)
+            await refuse(update, first)
+        super().__init__(tell)
+
+bot.PerPersonUpdateProcessor = Telling
+serving.BatchingQueue.MAX_BATCH, serving.BatchingQueue.TIMEOUT = {max_batch}, {timeout}
+bot.run(bot.BotConfig.from_env(**{settings}))
+"""
+
+
 class Bot:
     "The bot as a child process with its log in a file."
 
-    def __init__(self, checkpoint: str, url: str, **settings):
+    def __init__(self, checkpoint: str, url: str, max_batch: int = 32, timeout: float = 60.0, **settings):
         self.log = Path(tempfile.mkdtemp()) / "log"
-        self.settings = dict(checkpoint=checkpoint, base_url=url, **settings)
+        settings |= dict(checkpoint=checkpoint, base_url=url)
+        self.code = CHILD.format(max_batch=max_batch, timeout=timeout, settings=settings)
 
     async def __aenter__(self):
         env = os.environ | {"TELEGRAM_TOKEN": TOKEN, "PYTHONWARNINGS": "default", "OMP_NUM_THREADS": "1"}
-        code = f"from chitchat.bot import BotConfig, run; run(BotConfig.from_env(**{self.settings!r}))"
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, env=env, stderr=self.log.open("w")
+            sys.executable, "-c", self.code, env=env, stderr=self.log.open("w")
         )
         for _ in range(600):
             if "is listening" in self.text():
@@ -243,10 +267,15 @@ ODD_TEXTS = [
 ]
 
 
-def questions(n: int, seed: int = 0) -> list[str]:
+@functools.cache
+def all_questions() -> pd.Series:
     from chitchat.files import read_pairs, sample_path
 
-    return list(read_pairs(sample_path()).question.drop_duplicates().sample(n, random_state=seed))
+    return read_pairs(sample_path()).question.drop_duplicates()
+
+
+def questions(n: int, seed: int = 0) -> list[str]:
+    return list(all_questions().sample(n, random_state=seed))
 
 
 class Crowd:
@@ -263,8 +292,7 @@ class Crowd:
             self.checkpoint,
             self.telegram.url,
             rate=0,
-            max_waiting=10_000,
-            answer_timeout=600,
+            timeout=600.0,
             **self.settings,
         ).__aenter__()
         return self
@@ -353,6 +381,11 @@ class Person:
         self.chat, self.telegram, self.texts = number, telegram, texts
         self.random, self.asked, self.text, self.keyboards = random.Random(number), [], "", []
 
+    def expect(self, expect: Counter, key) -> None:
+        "An answer to the latest update is to come."
+        expect[key] += 1
+        self.telegram.keys[self.telegram.next_update - 1] = key
+
     def act(self, expect: Counter) -> None:
         "One thing at random; `expect` counts the messages to come, by what they reply to (-chat: nothing)."
         kinds = dict(ask=50, press=20, command=12, odd=8, edit=5, react=5, robot=5, ten=1)
@@ -362,7 +395,7 @@ class Person:
         text = self.random.choice(self.texts if self.random.random() < 0.95 else ODD_TEXTS)
         self.asked.append(self.telegram.message(self.chat, text=text))
         self.text = text
-        expect[self.asked[-1]] += 1
+        self.expect(expect, self.asked[-1])
 
     def ten(self, expect):
         for _ in range(10):
@@ -373,7 +406,7 @@ class Person:
         if self.asked:
             self.text = self.random.choice([text for text in self.texts if text != self.text])
             self.telegram.message(self.chat, edited=True, message_id=self.asked[-1], text=self.text)
-            expect["edit", self.asked[-1]] += 1
+            self.expect(expect, ("edit", self.asked[-1]))
 
     def react(self, expect):
         "Telegram tells a reaction as an edit without another text."
@@ -391,7 +424,6 @@ class Person:
                 "/start",
                 "/help",
                 "/category",
-                "/style",
                 "/settings",
                 "/privacy",
                 "/reset",
@@ -404,7 +436,7 @@ class Person:
         )
         if text == "/reset":
             self.asked.clear()  # the bot forgets them: an edit is not answered
-        expect[-self.chat] += 1
+        self.expect(expect, -self.chat)
 
     def odd(self, expect):
         thing = dict(file_id="1", file_unique_id="1")
@@ -415,7 +447,7 @@ class Person:
             dict(sticker=thing | dict(type="regular", width=1, height=1, is_animated=False, is_video=False)),
         ]
         self.telegram.message(self.chat, **self.random.choice(odd))
-        expect[-self.chat] += 1
+        self.expect(expect, -self.chat)
 
     def press(self, expect):
         if not self.keyboards:
@@ -424,8 +456,6 @@ class Person:
         reply = message.get("reply_to_message")
         data = self.random.choice([b for row in keyboard for b in row])["callback_data"]
         kind = data.split(":")[0]
-        if kind in ("more", "categories") or (kind == "category" and reply):
-            expect[reply["message_id"]] += 1
         self.telegram.send(
             callback_query=dict(
                 id="1",
@@ -435,16 +465,27 @@ class Person:
                 **{"from": dict(id=self.chat, is_bot=False, first_name="Ч")},
             )
         )
+        if kind in ("more", "categories") or (kind == "category" and reply):
+            self.expect(expect, reply["message_id"])
 
 
-async def soak(a) -> None:
-    expect, got, people, about = Counter(), Counter(), {}, {}
-    start, memory, bad = time.time(), [], 0.02
+class Talk:
+    "What people expect of the bot, and what they got: one message after another."
 
-    def on_message(chat, number, text, reply, keyboard):
-        got[reply or -int(chat)] += 1
-        about[number] = reply
-        person = people[int(chat)]
+    def __init__(self, clock):
+        self.expect, self.got, self.told = Counter(), Counter(), 0
+        self.people, self.about, self.clock = {}, {}, clock
+        self.telegram = Telegram(self.on_message, on_edit=self.on_edit)
+
+    def on_message(self, chat, number, text, reply, keyboard):
+        from chitchat.bot import MSG_WAIT
+
+        if text == MSG_WAIT:
+            self.told += 1
+            return
+        self.got[reply or -int(chat)] += 1
+        self.about[number] = reply
+        person = self.people[int(chat)]
         if keyboard:
             place = dict(id=person.chat, type="private", first_name="Ч")
             message = dict(message_id=number, date=0, chat=place, text=text, **{"from": ME})
@@ -453,41 +494,69 @@ async def soak(a) -> None:
                 message["reply_to_message"] = asked
             person.keyboards = [*person.keyboards[-5:], (message, keyboard)]
 
-    def on_edit(number, text):
-        if about.get(number) and not text.startswith(("Категория: ", "Эта кнопка устарела")):
-            got["edit", about[number]] += 1
+    def on_edit(self, number, text):
+        if self.about.get(number) and not text.startswith(("Категория: ", "Эта кнопка устарела")):
+            self.got["edit", self.about[number]] += 1
 
-    def fault():  # every fifth minute is a bad one: half of all calls fail
-        share = 0.5 if int((time.time() - start) / 60) % 5 == 2 else bad
+    def fault(self):  # every fifth minute is a bad one: half of all calls fail
+        share = 0.5 if int(self.clock() / 60) % 5 == 2 else 0.02
         names, weights = ["429", "500", "drop", "slow", "odd"], [24, 24, 24, 24, 4]
         return random.choices(names, weights)[0] if random.random() < share else None
 
-    async with Telegram(on_message, on_edit=on_edit) as telegram:
+    async def live(self, people: int, minutes: float, *others) -> None:
+        "`people` write for some minutes, among faults."
+        self.people |= {n: Person(n, self.telegram, questions(500, n)) for n in range(1, people + 1)}
+        self.telegram.fault = self.fault
+
+        async def one(person):
+            while self.clock() < minutes * 60:
+                await asyncio.sleep(person.random.expovariate(1 / 6))
+                person.act(self.expect)
+
+        await asyncio.gather(*others, *map(one, self.people.values()))
+        self.telegram.fault = lambda: None
+        await asyncio.sleep(60)  # pauses after failures end
+
+    def figures(self, refused: list[int]) -> dict:
+        "`refused`: numbers of the updates that came to a full line."
+        figures = dict(
+            messages_expected=self.expect.total(),
+            messages_sent=self.got.total(),
+            refused=len(refused),
+            told_to_wait=self.told,
+        )
+        for key in [self.telegram.keys.get(number) for number in refused]:
+            self.expect[key] -= 1
+            if not self.expect[key]:  # a question that was refused: the bot knows no edit of it
+                del self.expect["edit", key]
+        del self.expect[None]  # of what nobody answers
+        missing = {k: self.expect[k] - self.got[k] for k in self.expect | self.got}
+        figures |= dict(
+            lost=sum(n for n in missing.values() if n > 0),
+            sent_twice=-sum(n for n in missing.values() if n < 0),
+        )
+        return figures | dict(faults=dict(self.telegram.faults))
+
+
+async def soak(a) -> None:
+    start, memory = time.time(), []
+    talk = Talk(lambda: time.time() - start)
+    async with talk.telegram as telegram:
         async with Bot(
             a.checkpoint, telegram.url, admin=ADMIN, state=str(Path(tempfile.mkdtemp()) / "state.sqlite")
         ) as bot:
-            people.update({n: Person(n, telegram, questions(500, n)) for n in range(1, a.people + 1)})
-            telegram.fault = fault
-
-            async def live(person):
-                while time.time() - start < a.minutes * 60:
-                    await asyncio.sleep(person.random.expovariate(1 / 6))
-                    person.act(expect)
-
             async def watch():
                 while time.time() - start < a.minutes * 60:
                     memory.append(
                         dict(
                             minute=round((time.time() - start) / 60, 2),
                             megabytes=round(bot.memory(), 2),
-                            messages=got.total(),
+                            messages=talk.got.total(),
                         )
                     )
                     await asyncio.sleep(5)
 
-            await asyncio.gather(watch(), *map(live, people.values()))
-            telegram.fault = lambda: None
-            await asyncio.sleep(60)  # pauses after failures end
+            await talk.live(a.people, a.minutes, watch())
             problems, stopping = bot.trouble(), time.time()
         stopping = time.time() - stopping
         telling = bot.text()
@@ -497,16 +566,10 @@ async def soak(a) -> None:
         table.megabytes[(table.minute >= a.minutes * lo) & (table.minute < a.minutes * hi)].median()
         for lo, hi in ((0.2, 0.3), (0.9, 1))
     )
-    wrong = {k: (expect[k], got[k]) for k in expect | got if expect[k] != got[k]}
     result = dict(
         minutes=a.minutes,
         people=a.people,
-        messages_expected=expect.total(),
-        messages_sent=got.total(),
-        lost=sum(max(0, e - g) for e, g in wrong.values()),
-        sent_twice=sum(max(0, g - e) for e, g in wrong.values()),
-        refused=int(re.findall(r"'busy': (\d+)", telling)[-1]),  # beyond a person's line of twenty
-        faults=dict(telegram.faults),
+        **talk.figures([int(number) for number in re.findall(r"refused: (\d+)", telling)]),
         unhandled=len(problems),
         exit_code=bot.process.returncode,
         seconds_to_stop=round(stopping, 1),
@@ -521,10 +584,104 @@ async def soak(a) -> None:
     print(
         json.dumps(result, indent=1),
         *problems[:20],
-        *list(wrong.items())[:20],
         telling.splitlines()[-1],
+        bot.log,
         sep="\n",
     )
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    "When nobody has anything to do, it is later."
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0]._when) + 1e-6  # no pause that rounding makes nothing
+        super()._run_once()
+
+
+class AtOnce:
+    "An executor without a thread: a clock that skips would not wait for one."
+
+    def submit(self, f, *args) -> Future:
+        done = Future()
+        done.set_result(f(*args))
+        return done
+
+
+class Numbers:
+    "A model that has always another answer."
+    categories, numbers = ["Юмор", "Еда"], itertools.count()
+
+    def hypotheses(self, texts, categories, n=1, **decoding):
+        return [[SimpleNamespace(text=f"{text} {next(self.numbers)}") for _ in range(n)] for text in texts]
+
+    def config(self, method="greedy", **decoding):
+        return SimpleNamespace(method=method)
+
+
+def virtual(a) -> None:
+    import httpx
+    from telegram.error import NetworkError, TimedOut
+    from telegram.request import BaseRequest
+
+    from chitchat import bot, serving
+
+    class Line(BaseRequest):
+        "Calls go to `telegram`, in this process."
+        read_timeout = 5.0
+
+        def __init__(self, telegram):
+            self.telegram = telegram
+
+        async def initialize(self): ...
+        async def shutdown(self): ...
+
+        async def do_request(self, url, method, request_data=None, **timeouts):
+            given = request_data.json_parameters if request_data else {}
+            status, answer = await self.telegram.call(url.rsplit("/", 1)[-1], given)
+            if answer is NO_REPLY:
+                raise NetworkError("closed") from httpx.RemoteProtocolError("")
+            if status == DRIP:
+                await asyncio.sleep(40)
+                raise TimedOut
+            return status, json.dumps(answer).encode()
+
+    async def one(seed: int) -> dict:
+        random.seed(seed)
+        talk, refused = Talk(asyncio.get_running_loop().time), []
+
+        class Telling(serving.PerPersonUpdateProcessor):
+            def __init__(self, refuse):
+                async def tell(update, first):
+                    refused.append(update.update_id)
+                    await refuse(update, first)
+
+                super().__init__(tell)
+
+        bot.PerPersonUpdateProcessor = Telling
+        app = bot.build_app(bot.BotConfig(TOKEN, admin=ADMIN), Numbers(), Line(talk.telegram))
+        app.bot_data["queue"].executor = AtOnce()
+        async with app:
+            await app.start()
+            await app.updater.start_polling(timeout=10)
+            await talk.live(a.people, a.minutes)
+            await app.updater.stop()
+            await app.stop()
+        return dict(seed=seed, minutes=a.minutes, people=a.people) | talk.figures(refused)
+
+    logging.disable()
+    rows = []
+    for seed in range(a.seeds):
+        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+            row = runner.run(one(seed))
+        faults = row.pop("faults")
+        rows.append(row | dict(faults=sum(faults.values())))
+        print(rows[-1], flush=True)
+        pd.DataFrame(rows).to_csv(RESULTS / "bot_virtual.csv", index=False)
 
 
 def main() -> None:
@@ -533,15 +690,17 @@ def main() -> None:
     for name, run, options in (
         ("load", load, dict(chats=200, questions=2000, bursts=4, single=60, max_batch=32)),
         ("soak", soak, dict(people=50, minutes=20.0)),
+        ("virtual", virtual, dict(people=50, minutes=20.0, seeds=6)),
     ):
         one = sub.add_parser(name)
-        one.add_argument("--checkpoint", required=True)
+        if name != "virtual":
+            one.add_argument("--checkpoint", required=True)
         for option, default in options.items():
             one.add_argument(f"--{option}", type=type(default), default=default)
         one.set_defaults(run=run)
     a = p.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    asyncio.run(a.run(a))
+    virtual(a) if a.what == "virtual" else asyncio.run(a.run(a))
 
 
 if __name__ == "__main__":
