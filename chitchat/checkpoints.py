@@ -202,7 +202,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #19dca2d5
+# %% ../nbs/a4_checkpoints.ipynb #9ebbb8ed
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -249,6 +249,7 @@ def init_distributed() -> Iterator[DistributedContext]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(hours=2))  # the first one prepares the data
+    dist.barrier()  # nobody leaves while another one still joins
     context = DistributedContext()
     try:
         with save_on_peer_failure(context, lambda: "Look what that one said"):
@@ -273,7 +274,7 @@ def save_on_peer_failure(
         raise ChitchatError(f"process {context.rank} of {context.size} ended, because another one died "
                             f"or an exchange failed ({why}). {save()}") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #67cfae36
+# %% ../nbs/a4_checkpoints.ipynb #23133108
 def check_space(out: Path, model: Seq2Seq) -> None:
     "`ChitchatError` if the disk lacks space for a checkpoint and the state of the optimizer."
     free, need = shutil.disk_usage(out).free, 16 * count_parameters(model)  # bytes
