@@ -141,7 +141,7 @@ def lock(path: str | Path) -> FileLock:
     "`with lock(path):` one process at a time, the others wait; the system frees it when its process ends."
     return FileLock(f"{path}.lock")
 
-# %% ../nbs/a1_files.ipynb #d31b9deb
+# %% ../nbs/a1_files.ipynb #b4e1fe18
 class _TolerantStream(io.TextIOWrapper):
     "A stream that goes nowhere from its first failure on."
 
@@ -171,8 +171,9 @@ def tolerant_streams() -> None:
         sys.stdin.reconfigure(errors="replace")
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)  # None: closed before the start
-        code, raw = (stream.encoding, stream.detach()) if stream else ("utf-8", open(os.devnull, "wb"))
-        setattr(sys, name, _TolerantStream(raw, code, "replace", line_buffering=True))
+        raw, code = (stream.buffer, stream.encoding) if stream else (open(os.devnull, "wb"), "utf-8")
+        if not isinstance(stream, _TolerantStream):
+            setattr(sys, name, _TolerantStream(raw, code, "replace", line_buffering=True))
 
 # %% ../nbs/a1_files.ipynb #a3c29c6c
 def progress(**kwargs: Any) -> tqdm:
