@@ -334,7 +334,7 @@ def check_share(report: ReadReport, max_broken: float) -> None:
         share = f"{report.broken} of {report.lines} lines are broken"
         raise input_error(report.path, f"{why} ({share})", remedy, line)
 
-# %% ../nbs/a1_files.ipynb #a07074b9
+# %% ../nbs/a1_files.ipynb #3aa616d0
 CHUNK_LINES = 10_000  # that are handled at a time
 _NO_TEXT = {b"\x28\xb5\x2f\xfd": "zstd archive", b"7z\xbc\xaf": "7-Zip archive", b"rar!": "RAR archive",
            b"<!do": "web page", b"<htm": "web page"}  # by their first bytes
@@ -347,8 +347,8 @@ def guess_format(path: str | Path) -> str:
         raise input_error(path, "is empty", "Download it again")
     is_json = sum(line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") for line in lines)
     kind = "json" if is_json >= sum(b"\t" in line for line in lines) else "tsv"
-    start = b"".join(line[:5000] for line in lines)[:1 << 16]
-    what = _NO_TEXT.get(start.strip()[:4].lower())
+    start = b"".join(line for line in lines if len(line) < 5000)[:1 << 16]
+    what = _NO_TEXT.get(lines[0].strip()[:4].lower())
     if what and not parse_line(kind, lines[-1])[0]:  # it is not just a damaged first line
         raise input_error(path, f"is a {what}", "Unpack it, or download the file itself")
     if kind == "tsv" and start.count(rb"\u04") > len(lines):
