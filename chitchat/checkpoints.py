@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_VERSION', 'save_checkpoint', 'Checkpoint', 'load_checkpoint', 'load_model', 'save_resume', 'load_resume',
-           'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'short_error',
-           'init_distributed', 'save_on_peer_failure', 'claim']
+           'fingerprint', 'check_same_run', 'Stopped', 'defer_signals', 'DistributedContext', 'init_distributed',
+           'save_on_peer_failure', 'check_space', 'claim']
 
-# %% ../nbs/a4_checkpoints.ipynb #2fc5e876
-import contextlib, io, json, math, os, signal, threading, time, zlib
+# %% ../nbs/a4_checkpoints.ipynb #f243b0e3
+import contextlib, io, json, math, os, shutil, signal, threading, time, zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -23,7 +23,7 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 
 from .data import CategoryVocab, DataConfig, Seq2SeqDataset, Tokenizer
 from .files import ChitchatError, input_error, lock, make_folder, write_atomic
-from .models import ModelConfig, Seq2Seq, build_model, pick_device
+from .models import ModelConfig, Seq2Seq, build_model, count_parameters, pick_device
 
 # %% ../nbs/a4_checkpoints.ipynb #c276fb64
 CHECKPOINT_VERSION = 3
@@ -154,7 +154,7 @@ def load_resume(folder: str | Path) -> dict | None:
         problem = f"is damaged, or may not be read ({type(e).__name__})"
         raise input_error(path, problem, "Delete it to start anew") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #cd7df519
+# %% ../nbs/a4_checkpoints.ipynb #90ab2c2b
 def fingerprint(data: Seq2SeqDataset) -> str:
     "Changes when the data do."
     crc = 0
@@ -171,7 +171,7 @@ def check_same_run(
     "`ChitchatError` with the first setting that differs."
     for part, settings in now.items():
         for name, value in settings.items():
-            old = was.get(part, {}).get(name)
+            old = was[part].get(name)
             if old != value:
                 problem = f"belongs to a run with another {part}: {name} was {old!r} and now is {value!r}"
                 raise input_error(folder / "resume.pt", problem, "Choose another --out, or delete the folder")
@@ -202,7 +202,7 @@ def defer_signals() -> Iterator[list[str]]:  # the names of the signals that cam
         for s, handler in old.items():
             signal.signal(s, handler)
 
-# %% ../nbs/a4_checkpoints.ipynb #0989ede7
+# %% ../nbs/a4_checkpoints.ipynb #9ebbb8ed
 class DistributedContext:
     "The processes that train together: this one alone, or those that `torchrun` started."
 
@@ -238,11 +238,6 @@ class DistributedContext:
         return box[0]
 
 
-def short_error(e: Exception) -> str:
-    "What an exchange failed with, without the library's source line and its advice."
-    line = next(iter(str(e).strip().splitlines()), type(e).__name__)
-    return line.split("] ", 1)[-1].split(". ")[0]
-
 
 @contextlib.contextmanager
 def init_distributed() -> Iterator[DistributedContext]:
@@ -254,18 +249,16 @@ def init_distributed() -> Iterator[DistributedContext]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(hours=2))  # the first one prepares the data
+    dist.barrier()  # nobody leaves while another one still joins
+    context = DistributedContext()
     try:
-        yield DistributedContext()
-        dist.barrier()  # nobody leaves while another one still works
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as e:
-        raise ChitchatError(f"process {os.environ['RANK']} ended, because another one did "
-                            f"or an exchange failed ({short_error(e)})") from None
+        with save_on_peer_failure(context, lambda: "Look what that one said"):
+            yield context
+            dist.barrier()  # nobody leaves while another one still works
     finally:
         dist.destroy_process_group()
 
-# %% ../nbs/a4_checkpoints.ipynb #b1844479
+# %% ../nbs/a4_checkpoints.ipynb #40f0e363
 @contextlib.contextmanager
 def save_on_peer_failure(
     context: DistributedContext,
@@ -277,10 +270,18 @@ def save_on_peer_failure(
     except RuntimeError as e:
         if context.size == 1 or isinstance(e, torch.OutOfMemoryError):
             raise
+        why = str(e).partition("\n")[0].split("] ", 1)[-1].split(". ")[0]  # without source line and advice
         raise ChitchatError(f"process {context.rank} of {context.size} ended, because another one died "
-                            f"or an exchange failed ({short_error(e)}). {save()}") from None
+                            f"or an exchange failed ({why}). {save()}") from None
 
-# %% ../nbs/a4_checkpoints.ipynb #07f1c465
+# %% ../nbs/a4_checkpoints.ipynb #23133108
+def check_space(out: Path, model: Seq2Seq) -> None:
+    "`ChitchatError` if the disk lacks space for a checkpoint and the state of the optimizer."
+    free, need = shutil.disk_usage(out).free, 16 * count_parameters(model)  # bytes
+    if free < need:
+        raise input_error(out, f"has {free >> 20} MB of space where {need >> 20} are needed", "Free some")
+
+
 def claim(out: str | Path | None) -> Any:
     "`with claim(out):` this training alone writes there; `ChitchatError` if another one does, or nobody may."
     if not out or DistributedContext().rank:  # of several processes that train together the first holds it

@@ -7,11 +7,11 @@ __all__ = ['RAW_FILE', 'MSG_NO_WORDS', 'MSG_NOT_RUSSIAN', 'MSG_NOTHING_ELSE', 'M
            'write_result', 'add_fields', 'given', 'save_answering', 'train_main', 'evaluate_main', 'reject_reason',
            'polite_answers', 'chat', 'read_questions', 'answer_main', 'show_answers', 'demo_main']
 
-# %% ../nbs/a6_commands.ipynb #08834513
+# %% ../nbs/a6_commands.ipynb #e93413f1
 import argparse, ast, contextlib, io, json, re, sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from fastcore.docments import docments
 from .files import (VOCAB_SIZES, ChitchatError, check_encoding, data_path, input_error, make_folder,
                             progress, raw_lines, tolerant_streams, write_atomic)
 from .data import DataConfig
-from .corpus import Corpus, load_corpus
+from .corpus import Corpus, load_corpus, tables
 from .models import PRESETS, ModelConfig, count_parameters, preset
 from .fast import PRECISIONS
-from .checkpoints import claim, init_distributed, load_checkpoint, save_checkpoint
+from .checkpoints import (check_space, claim, init_distributed, load_checkpoint, load_resume,
+                                  save_checkpoint)
 from .train import TrainConfig, evaluate, fit, new_model, train_preset
-from .decoding import (INDEX, WAYS, DecodeConfig, Responder, answer_stats, load_decoding,
+from .decoding import (DECODING, INDEX, WAYS, DecodeConfig, Responder, answer_stats, load_decoding,
                                save_decoding, side_by_side, words_of)
 from .retrieval import BLOCK, build_index
 
@@ -59,7 +60,7 @@ def write_result(text: str) -> None:
     except OSError as e:
         raise ChitchatError(f"the result cannot be written to stdout ({e.strerror})") from None
 
-# %% ../nbs/a6_commands.ipynb #508f346c
+# %% ../nbs/a6_commands.ipynb #5dd910c4
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -67,12 +68,12 @@ def _literal(text: str) -> Any:
         return text
 
 
-def add_fields(parser: argparse.ArgumentParser, config: type, skip: tuple[str, ...] = ()) -> None:
+def add_fields(parser: argparse.ArgumentParser, config: type) -> None:
     "An option for each field of a configuration; those that are not given leave no trace in the result."
     group = parser.add_argument_group(f"{config.__name__} (its defaults; a preset or checkpoint may differ)")
     for name, field in docments(config, full=True, returns=False).items():
-        if name not in skip:
-            kind: dict[str, Any] = {"type": _literal, "metavar": "X"}
+        if name != "n_categories":  # the data has as many as it has
+            kind: dict[str, Any] = {"type": str if field.anno is str else _literal, "metavar": "X"}
             if "bool" in str(field.anno):
                 kind = {"action": argparse.BooleanOptionalAction}
             text = f"{field.docment or ''} ({field.default})".replace("%", "%%")
@@ -83,16 +84,15 @@ def given(args: argparse.Namespace, config: type) -> dict[str, Any]:
     "The fields of a configuration that a command line has set."
     return {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
 
-# %% ../nbs/a6_commands.ipynb #f17a32c0
+# %% ../nbs/a6_commands.ipynb #12092abd
 RAW_FILE = "qa_data.jsonl or train.txt, plain, .zip or .gz"
 
 
 def save_answering(corpus: Corpus, out: Path, decode: DecodeConfig) -> None:
     "Put beside a model the rest of what answers need: index and words of the training data, and the way."
     build_index(corpus.train_texts, out / INDEX)
-    texts = corpus.train_texts
-    blocks = (texts[i:i + BLOCK] for i in range(0, len(texts), BLOCK))
-    save_decoding(out, decode, words_of(t for b in blocks for side in (b.question, b.answer) for t in side))
+    texts = (t for df in tables(corpus.train_texts, BLOCK) for t in (*df.question, *df.answer))
+    save_decoding(out, decode, words_of(texts))
 
 
 @command
@@ -106,7 +106,7 @@ def train_main(argv: list[str] | None = None) -> None:
     p.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     p.add_argument("--preset", choices=PRESETS, default="small", help="size (small)")
     p.add_argument("--refresh", action="store_true", help="prepare the data anew, though it is stored")
-    add_fields(p, ModelConfig, skip=("n_categories",))  # the data has as many as it has
+    add_fields(p, ModelConfig)
     add_fields(p, TrainConfig)
     a = p.parse_args(argv)
     size, shape = a.preset, given(a, ModelConfig)
@@ -114,27 +114,28 @@ def train_main(argv: list[str] | None = None) -> None:
     data_cfg = DataConfig(vocab_size=shape.pop("vocab_size", VOCAB_SIZES[size]))
     preset(arch, size, **shape)
     cfg = TrainConfig(**train_preset(arch, size) | given(a, TrainConfig))
-    make_folder(a.out)
     with init_distributed() as context:
-        say: Callable[[str], None] = lambda text: None
+        say = (lambda text: None) if context.rank else print
         if context.rank == 0:
-            say = partial(print, flush=True)
+            with claim(a.out):  # refused here, before the data is read
+                load_resume(a.out)
             load_corpus(a.data, data_cfg, refresh=a.refresh)
         context.broadcast(None)  # the others wait until the data is stored
         corpus = load_corpus(a.data, data_cfg)
         say(corpus.describe())
         model = new_model(corpus, arch, size, cfg.seed, **shape)
+        check_space(a.out, model)
         say(f"{arch} {size}: {count_parameters(model):,} parameters")
         responder = Responder(model, corpus.tok, corpus.cats, corpus.cfg)
         line = "step {step}: {ppl:.1f} ppl, {bits_per_char:.3f} bits/char, question gain {question_gain:.3f}"
         history = fit(model, corpus.train, corpus.valid, cfg, out=a.out, corpus=corpus,
                       answer=responder.answers, on_eval=lambda row: say(line.format_map(row)))
         say("{step:,.0f} steps, {seconds:,.0f} s. Checkpoint: {out}".format(out=a.out, **history.iloc[-1]))
-        if context.rank == 0:
+        if context.rank == 0 and not (a.out / DECODING).exists():  # it may have been changed by hand
             say("Writing the index of the training questions")
             with claim(a.out):
                 save_answering(corpus, a.out, WAYS["retrieve"])
-            say(f"Talk to it: chitchat_answer --checkpoint {a.out}")
+        say(f"Talk to it: chitchat_answer --checkpoint {a.out}")
 
 # %% ../nbs/a6_commands.ipynb #1529b9fd
 @command
@@ -151,7 +152,7 @@ def evaluate_main(argv: list[str] | None = None) -> None:
     figures |= evaluate(ck.model, corpus.valid)
     write_result(json.dumps(figures, ensure_ascii=False))
 
-# %% ../nbs/a6_commands.ipynb #ff09acdc
+# %% ../nbs/a6_commands.ipynb #0cfec494
 MSG_NO_WORDS = "Я понимаю только слова. Напишите мне что-нибудь, например: «Как дела?»"
 MSG_NOT_RUSSIAN = "Я говорю только по-русски. Напишите мне, пожалуйста, русскими буквами."
 MSG_NOTHING_ELSE = "Больше ничего в голову не приходит. Спросите иначе, пожалуйста."
@@ -164,7 +165,7 @@ def reject_reason(question: str) -> str | None:
         return MSG_NO_WORDS
     return None if re.search("[а-яё]", question, re.IGNORECASE) else MSG_NOT_RUSSIAN
 
-# %% ../nbs/a6_commands.ipynb #76c31960
+# %% ../nbs/a6_commands.ipynb #2ee05741
 CHAT_HELP = ("Пишите вопрос. /ещё даёт другой ответ, /категория Авто выбирает категорию, /категория без "
              "имени сбрасывает её, /категории перечисляет все, /способ beam отвечает иначе, /выход "
              "заканчивает.")
@@ -211,16 +212,12 @@ def chat(
             say("Способы: " + ", ".join(WAYS))
         elif word == "/категории":
             say(", ".join(responder.categories) or MSG_NO_CATEGORIES)
-        elif word == "/категория" and name:
-            try:
-                category = responder.categories[responder.cats[name] - 1]
-                say(f"Категория: {category}")
-            except ChitchatError:
-                near = ", ".join(responder.cats.nearest(name))
-                say(f"Такой категории нет. Похожие: {near}" if near else MSG_NO_CATEGORIES)
+        elif word == "/категория" and name and not responder.cats.get(name):
+            near = ", ".join(responder.cats.nearest(name))
+            say(f"Такой категории нет. Похожие: {near}" if near else MSG_NO_CATEGORIES)
         elif word == "/категория":
-            category = None
-            say("Категория: любая")
+            category = [None, *responder.categories][responder.cats.get(name)]
+            say(f"Категория: {category or 'любая'}")
         elif word.startswith("/"):
             say(CHAT_HELP)
         elif line:
@@ -228,7 +225,7 @@ def chat(
             said = polite_answers(responder, [line], category, **decoding)
             say(said[0])
 
-# %% ../nbs/a6_commands.ipynb #d0a0a729
+# %% ../nbs/a6_commands.ipynb #ab54d5d9
 def read_questions(path: Path) -> list[str]:
     "Lines of a UTF-8 file; `ChitchatError` names the line that is not."
     questions = []
@@ -258,16 +255,14 @@ def answer_main(argv: list[str] | None = None) -> None:
     decoding = given(a, DecodeConfig)
     responder = Responder.from_checkpoint(a.checkpoint, precision=a.precision)
     way, _ = responder.config(**decoding), responder.cats[a.category]  # what is not possible is refused here
-    if a.p is not None:
-        return write_result(polite_answers(responder, [a.p], a.category, **decoding)[0])
-    if not a.input:
+    if a.p is None and not a.input:
         with contextlib.suppress(ImportError):  # Windows has none
             import readline  # noqa: F401  # lines can be edited
         ask = input if sys.stdout.isatty() else lambda prompt: input()  # no prompts in a file
         return chat(responder, a.category, ask, write_result, **decoding)
     if a.output:
         make_folder(a.output.resolve().parent)
-    questions, answers = read_questions(a.input), []
+    questions, answers = read_questions(a.input) if a.input else [a.p], []
     for i in progress(iterable=range(0, len(questions), 256), desc="answering", unit=" × 256 questions"):
         answers += polite_answers(responder, questions[i:i + 256], a.category, **decoding)
     if a.output:
@@ -276,7 +271,7 @@ def answer_main(argv: list[str] | None = None) -> None:
         write_result("\n".join(answers))
     print(f"{len(answers)} answers, method: {way}", file=sys.stderr)
 
-# %% ../nbs/a6_commands.ipynb #94c16a82
+# %% ../nbs/a6_commands.ipynb #2dca8265
 def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     print("\nQuestions it never saw, people's answer and the model's:")
@@ -288,7 +283,7 @@ def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     figures = {who: answer_stats(table[who], table.question) for who in ("dataset", "model")}
     print(pd.DataFrame(figures).round(3).to_string())
     if responder.categories:
-        names = responder.categories[::max(1, len(responder.categories) // 5)][:5]
+        names = responder.categories[:5]
         question = "что мне делать с моей девушкой? она плохо себя ведет"
         print(f"\nOne question under {len(names)} categories: «{question}»\n")
         for name, answer in zip(names, responder.answers([question] * len(names), names)):
@@ -301,19 +296,19 @@ def demo_main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="chitchat_demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
                                 description="Train a small model, see what it answers, and talk to it.")
     p.add_argument("--data", type=Path, default=data_path(), help=RAW_FILE)
-    p.add_argument("--steps", type=int, default=800, help="of training")
-    p.add_argument("--minutes", type=float, help="of training, instead")
+    p.add_argument("--minutes", type=float, help="of training, instead of 800 steps")
     p.add_argument("--out", type=Path, default="checkpoints/demo", help="folder for the checkpoint")
     a = p.parse_args(argv)
-    length = dict(minutes=a.minutes) if a.minutes is not None else dict(steps=a.steps)
-    cfg = TrainConfig(**length, evals=3, **train_preset("lstm", "tiny"))
+    steps = 800 if a.minutes is None else None
+    cfg = TrainConfig(steps=steps, minutes=a.minutes, evals=3, **train_preset("lstm", "tiny"))
     if (a.out / "resume.pt").exists():
         raise input_error(a.out, "holds another training", "Choose another --out")
     a.held = claim(a.out)
     corpus = load_corpus(a.data, DataConfig(vocab_size=VOCAB_SIZES["tiny"]))
-    print(corpus.describe(), flush=True)
+    print(corpus.describe())
     model = new_model(corpus, "lstm", "tiny")
-    print(f"\nTraining: lstm, {count_parameters(model):,} parameters", flush=True)
+    check_space(a.out, model)
+    print(f"\nTraining: lstm, {count_parameters(model):,} parameters")
     history = fit(model, corpus.train, corpus.valid, cfg)
     columns = ["step", "tokens", "ppl", "bits_per_char", "question_gain"]
     print(history[columns].round(3).to_string(index=False))

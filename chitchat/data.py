@@ -505,7 +505,7 @@ def encode_pairs(df: pd.DataFrame, tok: Tokenizer, cats: CategoryVocab,
     sides = (*ragged([ids[:cfg.max_src] for ids in src]), *ragged([ids[:n] for ids in tgt]))
     return Seq2SeqDataset(*sides, np.array(cat, np.int32), np.array(n_chars, np.int32))
 
-# %% ../nbs/00_data.ipynb #91dca71f
+# %% ../nbs/00_data.ipynb #ef47156d
 class LengthBatchSampler:
     """Yields lists of indices of rows of similar length. `lengths`: (N, 2) tokens of question and answer;
     `max_tokens`: limit of rows × (longest question + longest answer); without `shuffle`: sorted."""
