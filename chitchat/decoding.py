@@ -529,7 +529,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #39963d9e
+# %% ../nbs/03_decoding.ipynb #4c46af61
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length
@@ -545,7 +545,7 @@ def answer_stats(
     overlap = [sum(w in q for w in row) / len(row) for row, q in zip(words, asked) if row]
     ratio = lambda part, whole: part / max(1, whole)
     share = lambda hits: ratio(sum(hits), len(answers))
-    distinct = lambda runs: ratio(len(set(runs)), len(runs))
+    distinct = lambda runs: ratio(len(set(runs)), len(every))
     stats = {
         "answers": len(answers), "distinct_1": distinct(every), "distinct_2": distinct(pairs),
         "mean_words": share(map(len, words)), "top1_share": share(common[:1]), "top5_share": share(common),
