@@ -170,9 +170,9 @@ def tolerant_streams() -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)  # None: closed before the start
-        raw, code = (stream.buffer, stream.encoding) if stream else (open(os.devnull, "wb"), "utf-8")
-        if not isinstance(stream, _TolerantStream):
+        stream = getattr(sys, name)  # None: closed before the start; a notebook's takes everything already
+        if stream is None or type(stream) is io.TextIOWrapper:
+            raw, code = (stream.buffer, stream.encoding) if stream else (open(os.devnull, "wb"), "utf-8")
             setattr(sys, name, _TolerantStream(raw, code, "replace", line_buffering=True))
 
 # %% ../nbs/a1_files.ipynb #a3c29c6c
