@@ -203,9 +203,9 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
               dict(params=[p for p in model.parameters() if not decays(p)], weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #a4d0aa0f
+# %% ../nbs/02_train.ipynb #b364667d
 def derangement(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
-    "A random cycle through all pairs, so that no pair keeps its own question."
+    "A random cycle through all pairs, so that no pair keeps its row."
     p = np.random.default_rng(seed).permutation(n)
     other = np.empty_like(p)
     other[p] = np.roll(p, 1)
