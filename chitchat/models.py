@@ -10,7 +10,7 @@ __all__ = ['State', 'KV', 'Decoded', 'Maps', 'REGISTRY', 'PRESETS', 'reorder_sta
            'count_parameters', 'flops_per_token', 'cooccurrences', 'vectors_from_counts', 'set_embedding',
            'set_output_bias']
 
-# %% ../nbs/01_models.ipynb #a1b3df17
+# %% ../nbs/01_models.ipynb #be258dbf
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
