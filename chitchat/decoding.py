@@ -460,8 +460,8 @@ class Responder:
     def config(self, **decoding: Any) -> DecodeConfig:
         "How it answers with these fields of `DecodeConfig`; a `method` means the way of that name."
         cfg = replace(WAYS.get(str(decoding.get("method")), self.decode), **decoding)
-        fits = max(cfg.suppress_tokens, default=0) < len(self.tok)
-        check_field(cfg, "suppress_tokens", fits, f"there are {len(self.tok)} tokens")
+        check_field(cfg, "suppress_tokens", max(cfg.suppress_tokens, default=0) < len(self.tok),
+                    f"there are {len(self.tok)} tokens")
         if cfg.method == "retrieve" and not self.index:
             raise ChitchatError("method='retrieve' needs an index in the checkpoint: see chitchat_train")
         return cfg

@@ -299,7 +299,8 @@ def check_encoding(path: str | Path, raw: bytes) -> None:
         bytes_ = text.encode(wrong, "xmlcharrefreplace") if wrong else raw
         found.append((_russian(bytes_.decode(page, "replace")), wrong, page))
     best, wrong, page = max(found, key=lambda way: way[0])
-    if best > max(1.2 * _russian(text), 0) + 10:  # typography is a little like letters
+    # the typography of Latin texts is a little like letters
+    if best > max(1.2 * _russian(text), 10, len(re.findall("[a-z]", text)) / 20):
         back = f"iconv -c -f UTF-8 -t {wrong} OLD" if wrong else "cat OLD"
         problem = f"is {page} that was read as {wrong}" if wrong else f"is {page}, not UTF-8"
         raise input_error(path, problem, f"Convert it: {back} | iconv -f {page} -t UTF-8 > NEW")
@@ -347,7 +348,7 @@ def guess_format(path: str | Path) -> str:
         raise input_error(path, "is empty", "Download it again")
     is_json = sum(line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") for line in lines)
     kind = "json" if is_json >= sum(b"\t" in line for line in lines) else "tsv"
-    start = b"".join(line for line in lines if len(line) < 5000)[:1 << 16]
+    start = b"".join(line for line in lines if len(line) < 5000)[:65_536]
     what = _NO_TEXT.get(lines[0].strip()[:4].lower())
     if what and not parse_line(kind, lines[-1])[0]:  # it is not just a damaged first line
         raise input_error(path, f"is a {what}", "Unpack it, or download the file itself")
