@@ -436,7 +436,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #52438022
+# %% ../nbs/03_decoding.ipynb #0e5ffacb
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -487,7 +487,7 @@ class Responder:
         if n > 1 and cfg.method == "greedy":
             cfg = replace(cfg, method="beam", num_beams=20, length_penalty=0.0)
         width = max(n, getattr(cfg, METHODS[cfg.method]))
-        cfg = replace(cfg, **{METHODS[cfg.method]: width, "num_return_sequences": width + cfg.num_neighbours})
+        cfg = replace(cfg, **{"num_return_sequences": width + cfg.num_neighbours, METHODS[cfg.method]: width})
         names = one_each(categories, count, "categories")
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
         device, out = self.model.embedding.weight.device, []

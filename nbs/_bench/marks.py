@@ -4,7 +4,7 @@
         --questions questions.txt --out marks
 
 `--questions` are held-out questions, a line each, that can be asked out of context (choose them by reading).
-Two people get FOLDER/items.tsv and these words, and nothing else. «Judge each line as a native reader of
+Two readers get FOLDER/items.tsv and these words, and nothing else. «Judge each line as a native reader of
 Russian. Sensible: a person could say this in reply to this very question. Specific: sensible, and it would
 not do as well in reply to most other questions. Fluent: the text alone is grammatical Russian of real words.»
 Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. Then:
