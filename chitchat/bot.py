@@ -131,7 +131,7 @@ async def find_answer(queue: BatchingQueue, text: str, category: str | None, sty
             return found
     return None
 
-# %% ../nbs/04_bot.ipynb #8bbb118d
+# %% ../nbs/04_bot.ipynb #14afe4a6
 def keyboard(*buttons: tuple[str, str], chosen: str = "") -> InlineKeyboardMarkup:
     "Buttons of (text, data), two in a row; the one whose data is `chosen` is marked."
     made = [InlineKeyboardButton("✓ " * (d == chosen) + text, callback_data=d) for text, d in buttons]
@@ -144,8 +144,8 @@ def category_code(name: str) -> str:
 
 
 def category_keyboard(names: Sequence[str], chosen: str | None) -> InlineKeyboardMarkup:
-    "A button for each of `names`, and «без категории»."
-    buttons = [(name or "без категории", category_code(name)) for name in (*names, "")]
+    "A button for each of `names` (Telegram takes a hundred), and «без категории»."
+    buttons = [(name or "без категории", category_code(name)) for name in (*names[:98], "")]
     return keyboard(*buttons, chosen=category_code(chosen or ""))
 
 # %% ../nbs/04_bot.ipynb #4d4fd649
@@ -310,11 +310,10 @@ class Addressed(filters.MessageFilter):
         replied = parent and parent.from_user.id == me.id and not re.match(r"/\w+@", text)
         return bool(message.chat.type == "private" or named or replied)
 
-# %% ../nbs/04_bot.ipynb #32bcf4ff
+# %% ../nbs/04_bot.ipynb #138c695f
 async def cmd_start(update: Update, context: ChatContext) -> None:
     "/start and /help: what this is, and what it can do."
-    for_admin = update.effective_user.id == context.cfg.admin
-    await context.reply(MSG_HELLO + "\n/stats — счётчики" * for_admin)
+    await context.reply(MSG_HELLO + "\n/stats — счётчики" * (update.effective_user.id == context.cfg.admin))
 
 
 async def cmd_privacy(update: Update, context: ChatContext) -> None:
@@ -355,7 +354,7 @@ async def cmd_stats(update: Update, context: ChatContext) -> None:
     marks = "".join(f"\n{name}: {n}" for name, n in context.counters.n.items() if name[0] in MARKS)
     await context.reply(MSG_STATS.format(**context.counters.figures()) + marks)
 
-# %% ../nbs/04_bot.ipynb #08ab72fc
+# %% ../nbs/04_bot.ipynb #10156252
 async def on_button(update: Update, context: ChatContext) -> None:
     "Any pressed button."
     query, codes = update.callback_query, {category_code(name): name for name in ("", *context.categories)}
@@ -367,8 +366,8 @@ async def on_button(update: Update, context: ChatContext) -> None:
     if kind in MARKS and style in context.styles:
         if once not in context.history:
             context.history[once] = Question("", shown)
-            way = context.queue.responder.config(**STYLES[style])
-            context.counters.mark(kind, way.method, context.cfg.state)
+            context.counters.mark(kind, context.queue.responder.config(**STYLES[style]).method,
+                                  context.cfg.state)
     elif kind == "more":
         await (respond(context, question) if question else context.reply(MSG_FORGOTTEN))
     elif kind == "categories":

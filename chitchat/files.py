@@ -141,7 +141,7 @@ def lock(path: str | Path) -> FileLock:
     "`with lock(path):` one process at a time, the others wait; the system frees it when its process ends."
     return FileLock(f"{path}.lock")
 
-# %% ../nbs/a1_files.ipynb #b4e1fe18
+# %% ../nbs/a1_files.ipynb #f12fde6e
 class _TolerantStream(io.TextIOWrapper):
     "A stream that goes nowhere from its first failure on."
 
@@ -281,7 +281,7 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #36118051
+# %% ../nbs/a1_files.ipynb #f8037805
 CODE_PAGES = "CP1251", "KOI8-R", "CP866", "MAC-CYRILLIC", "ISO-8859-1"
 _FREQUENT = "оеаинтвлкя"  # «р» and «с» are too, but UTF-8 read as CP1251 is full of them
 
@@ -306,7 +306,7 @@ def check_encoding(path: str | Path, raw: bytes) -> None:
         raise input_error(path, problem, f"Convert it: {back} | iconv -f {page} -t UTF-8 > NEW")
     if _russian(text) < -200:
         raise input_error(path, "does not read as Russian", "Look how it was made, or take another file")
-    if 20 * len(re.findall(r"(?i)\b(?:chto|eto|kak|ne|ya|ty)\b", text)) > len(text.split()):
+    if 20 * len(re.findall(r"(?i)\b(?:chto|eto|kak|ne|na|ya|ty|za|kto|menya)\b", text)) > len(text.split()):
         raise input_error(path, "is Russian in Latin letters", "Take a file in Cyrillic")
 
 # %% ../nbs/a1_files.ipynb #3030fcf9
@@ -335,7 +335,7 @@ def check_share(report: ReadReport, max_broken: float) -> None:
         share = f"{report.broken} of {report.lines} lines are broken"
         raise input_error(report.path, f"{why} ({share})", remedy, line)
 
-# %% ../nbs/a1_files.ipynb #3aa616d0
+# %% ../nbs/a1_files.ipynb #b521cfe1
 CHUNK_LINES = 10_000  # that are handled at a time
 _NO_TEXT = {b"\x28\xb5\x2f\xfd": "zstd archive", b"7z\xbc\xaf": "7-Zip archive", b"rar!": "RAR archive",
            b"<!do": "web page", b"<htm": "web page"}  # by their first bytes
