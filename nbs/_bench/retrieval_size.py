@@ -1,4 +1,4 @@
-"""Size and speed of an index: builds it from ROWS varied pairs, asks it, prints one JSON object.
+"""Size and speed of an index: builds it from ROWS varied pairs, asks it, writes results/retrieval_size.json.
 
 `ms` and `cpu_ms`: 50th, 95th and 100th percentile of a search; `…_base_mb`: imports and data.
 
@@ -84,6 +84,9 @@ def main():
             figures |= json.loads(run.stdout)
         figures["bytes_on_disk"] = sum(f.stat().st_size for f in folder.iterdir())
     print(json.dumps(figures))
+    if not args.part:
+        path = Path(__file__).parent / "results" / "retrieval_size.json"
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
