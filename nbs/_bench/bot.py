@@ -3,8 +3,10 @@
     python nbs/_bench/bot.py load --checkpoint checkpoints/demo  # 200 chats, with and without batching
     python nbs/_bench/bot.py soak --checkpoint checkpoints/demo  # 20 minutes, 50 people, faults injected
     python nbs/_bench/bot.py virtual  # the same people and faults in half a minute: a clock that skips pauses
+    python nbs/_bench/bot.py memory --checkpoint checkpoints/demo  # batches of all sizes: what of it is lost?
 
-Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soak_memory.csv, bot_virtual.csv.
+Results go to results/: bot_load.csv, bot_load_curve.csv, bot_soak.json, bot_soak_memory.csv, bot_virtual.csv,
+bot_memory.csv.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +49,8 @@ class Telegram:
         self.dropped = set()  # calls that were dropped once: the bot repeats such a call once
         self.updates, self.next_update, self.next_message = [], 1, 1
         self.keys = {}  # what is expected of an update
+        self.given = {}  # when the bot got an update
+        self.struck = defaultdict(list)  # when a call for a chat failed
         self.came, self.faults = asyncio.Event(), Counter()
 
     async def __aenter__(self):
@@ -130,6 +135,8 @@ class Telegram:
             fault = random.choice(["404", "drip"]) if name == "getUpdates" else "429 for 30 s"
         if fault:
             self.faults[fault] += 1
+            chat = given.get("chat_id", given.get("callback_query_id"))
+            self.struck[chat].append((asyncio.get_running_loop().time(), fault))
             if fault == "404":
                 return 404, dict(ok=False, error_code=404, description="Not Found")
             if fault == "drip":
@@ -190,6 +197,8 @@ class Telegram:
             self.came.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.came.wait(), timeout)
+        for update in self.updates[:100]:
+            self.given.setdefault(update["update_id"], asyncio.get_running_loop().time())
         return self.updates[:100]
 
 
@@ -458,7 +467,7 @@ class Person:
         kind = data.split(":")[0]
         self.telegram.send(
             callback_query=dict(
-                id="1",
+                id=str(self.chat),
                 chat_instance="1",
                 data=data,
                 message=message,
@@ -475,6 +484,7 @@ class Talk:
     def __init__(self, clock):
         self.expect, self.got, self.told = Counter(), Counter(), 0
         self.people, self.about, self.clock = {}, {}, clock
+        self.answered = {}  # a question: its chat, and when its first answer came
         self.telegram = Telegram(self.on_message, on_edit=self.on_edit)
 
     def on_message(self, chat, number, text, reply, keyboard):
@@ -484,6 +494,7 @@ class Talk:
             self.told += 1
             return
         self.got[reply or -int(chat)] += 1
+        self.answered.setdefault(reply, (chat, asyncio.get_running_loop().time()))
         self.about[number] = reply
         person = self.people[int(chat)]
         if keyboard:
@@ -517,6 +528,31 @@ class Talk:
         self.telegram.fault = lambda: None
         await asyncio.sleep(60)  # pauses after failures end
 
+    def waits(self) -> dict[str, list]:
+        """Answers, and the 50th, 95th and 100th percentile of their waits in seconds.
+
+        A wait is from the update to the first answer. `own`: a call for the chat itself failed since the
+        question, or in the minute before the answer; `polling`: getUpdates did, for so long that many
+        questions came at once; `others`: another chat had to be silent for 30 s; `nobody`: none of these.
+        """
+        asked = {key: number for number, key in reversed(self.telegram.keys.items())}
+        waits = defaultdict(list)
+        for question, (chat, end) in self.answered.items():
+            if question not in asked:
+                continue
+            start = self.telegram.given[asked[question]]
+            near = {
+                c: [fault for time, fault in times if min(start, end - 60) <= time <= end]
+                for c, times in self.telegram.struck.items()
+            }
+            polling = near.pop(None, [])
+            others = any("429 for 30 s" in faults for faults in near.values())
+            deaf = "drip" in polling or len(polling) > 9
+            kinds = dict(own=near.get(chat), polling=deaf, others=others, nobody=True)
+            waits[next(kind for kind, met in kinds.items() if met)].append(end - start)
+        percentiles = {k: pd.Series(w).quantile([0.5, 0.95, 1]).round(2) for k, w in waits.items()}
+        return {k: [len(waits[k]), *percentiles[k]] for k in sorted(waits)}
+
     def figures(self, refused: list[int]) -> dict:
         "`refused`: numbers of the updates that came to a full line."
         figures = dict(
@@ -525,8 +561,8 @@ class Talk:
             refused=len(refused),
             told_to_wait=self.told,
         )
-        for key in [self.telegram.keys.get(number) for number in refused]:
-            self.expect[key] -= 1
+        self.expect.subtract(keys := [self.telegram.keys.get(number) for number in refused])
+        for key in keys:
             if not self.expect[key]:  # a question that was refused: the bot knows no edit of it
                 del self.expect["edit", key]
         del self.expect[None]  # of what nobody answers
@@ -535,7 +571,7 @@ class Talk:
             lost=sum(n for n in missing.values() if n > 0),
             sent_twice=-sum(n for n in missing.values() if n < 0),
         )
-        return figures | dict(faults=dict(self.telegram.faults))
+        return figures | dict(faults=dict(self.telegram.faults), waits=self.waits())
 
 
 async def soak(a) -> None:
@@ -678,10 +714,52 @@ def virtual(a) -> None:
     for seed in range(a.seeds):
         with asyncio.Runner(loop_factory=SkippingLoop) as runner:
             row = runner.run(one(seed))
-        faults = row.pop("faults")
-        rows.append(row | dict(faults=sum(faults.values())))
+        faults, waits = row.pop("faults"), row.pop("waits")
+        longest = {f"longest_wait_{whose}": figures[-1] for whose, figures in waits.items()}
+        rows.append(row | dict(faults=sum(faults.values())) | longest)
+        print(waits)
         print(rows[-1], flush=True)
         pd.DataFrame(rows).to_csv(RESULTS / "bot_virtual.csv", index=False)
+
+
+BATCHES = """
+import ctypes, gc, random, re
+from pathlib import Path
+from chitchat.decoding import Responder
+from chitchat.files import read_pairs, sample_path
+
+def megabytes():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+responder = Responder.from_checkpoint({checkpoint!r})
+questions = [*read_pairs(sample_path()).question.unique()]
+random.seed(0)
+for i in range(1, {batches} + 1):
+    responder.answers(random.sample(questions, random.choice([1, 2, 4, 8, 16, 32])))
+    if i % 20 == 0:
+        print(i, megabytes(), flush=True)
+gc.collect()
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+print("trimmed", megabytes())
+"""
+
+
+def memory(a) -> None:
+    "The same batches twice in processes of their own: as it is, and with large blocks given back at once."
+    rows = []
+    for way, extra in (("as it is", {}), ("given back at once", {"MALLOC_MMAP_THRESHOLD_": "65536"})):
+        code = BATCHES.format(checkpoint=a.checkpoint, batches=a.batches)
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | extra,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        rows += [(way, *line.split()) for line in run.stdout.splitlines()]
+    table = pd.DataFrame(rows, columns=["malloc", "batches", "megabytes"])
+    table.to_csv(RESULTS / "bot_memory.csv", index=False)
+    print(table.pivot(index="batches", columns="malloc", values="megabytes"))
 
 
 def main() -> None:
@@ -690,7 +768,8 @@ def main() -> None:
     for name, run, options in (
         ("load", load, dict(chats=200, questions=2000, bursts=4, single=60, max_batch=32)),
         ("soak", soak, dict(people=50, minutes=20.0)),
-        ("virtual", virtual, dict(people=50, minutes=20.0, seeds=6)),
+        ("virtual", virtual, dict(people=50, minutes=20.0, seeds=3)),
+        ("memory", memory, dict(batches=400)),
     ):
         one = sub.add_parser(name)
         if name != "virtual":
@@ -700,7 +779,9 @@ def main() -> None:
         one.set_defaults(run=run)
     a = p.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    virtual(a) if a.what == "virtual" else asyncio.run(a.run(a))
+    result = a.run(a)
+    if asyncio.iscoroutine(result):
+        asyncio.run(result)
 
 
 if __name__ == "__main__":
