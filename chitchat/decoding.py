@@ -505,7 +505,7 @@ class Responder:
 
     def neighbours(self, text: str, category: str | None, cfg: DecodeConfig) -> list[Hypothesis]:
         "For 'retrieve': what people answered to similar questions, of this category if there is one."
-        if not self.index or cfg.method != "retrieve":
+        if cfg.method != "retrieve":
             return []
         found = self.index.search(clean_text(text, self.data_cfg), cfg.num_neighbours, category=category)
         answers = [Hypothesis(self.tok.encode(near.answer), 0.0, 0.0, "", near.score) for near in found]
