@@ -561,10 +561,13 @@ class Talk:
             refused=len(refused),
             told_to_wait=self.told,
         )
-        self.expect.subtract(keys := [self.telegram.keys.get(number) for number in refused])
+        planned, keys = Counter(self.expect), [self.telegram.keys.get(number) for number in refused]
+        self.expect.subtract(keys)
         for key in keys:
             if not self.expect[key]:  # a question that was refused: the bot knows no edit of it
                 del self.expect["edit", key]
+            if isinstance(key, tuple):  # a refused edit: a reaction may have brought its text again
+                self.expect[key] = max(self.expect[key], min(self.got[key], planned[key]))
         del self.expect[None]  # of what nobody answers
         missing = {k: self.expect[k] - self.got[k] for k in self.expect | self.got}
         figures |= dict(
