@@ -263,7 +263,7 @@ def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B �
     rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
     return torch.stack(rows) if rows else torch.zeros(0, steps)
 
-# %% ../nbs/03_decoding.ipynb #44f93265
+# %% ../nbs/03_decoding.ipynb #e6a583aa
 @dataclass
 class Hypothesis:
     "An answer."
@@ -303,7 +303,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #f0443482
+# %% ../nbs/03_decoding.ipynb #9ffb8fac
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -350,7 +350,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
         rows = [rows[i] for i in still]
     return [best_first(h for pool in groups for h in pool) for groups in pools]
 
-# %% ../nbs/03_decoding.ipynb #6425dc21
+# %% ../nbs/03_decoding.ipynb #f47a0c93
 def answer_logp(model: Seq2Seq, items: Sequence[tuple[list[int], list[int], int]]) -> list[float]:
     "Teacher forcing: log p of the answer, with its end, of each (question, answer, category), in nats."
     out, device = [], model.embedding.weight.device
@@ -399,7 +399,7 @@ def generate(
         for m in training:
             m.training = True
 
-# %% ../nbs/03_decoding.ipynb #be6d68e7
+# %% ../nbs/03_decoding.ipynb #ca4bb453
 def detokenize(text: str) -> str:
     "Punctuation as people write it; idempotent."
     text = re.sub(r"\s+([,.!?;:)\]}»%])", r"\1", re.sub(r"([(\[{«])\s+", r"\1", text))
@@ -416,7 +416,7 @@ def words_of(texts: Iterable[str]) -> frozenset[str]:
     "Every word of some texts, in lower case, ё as е."
     return frozenset(w for text in texts for w in re.findall(r"\w+", text.lower().replace("ё", "е")))
 
-# %% ../nbs/03_decoding.ipynb #5f123051
+# %% ../nbs/03_decoding.ipynb #f3e0c19d
 DECODING, WORDS, INDEX = "decoding.json", "words.txt", "index"  # names in a checkpoint
 
 
@@ -436,7 +436,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #0e5ffacb
+# %% ../nbs/03_decoding.ipynb #36e0f6cc
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -497,10 +497,11 @@ class Responder:
             lists = generate(self.model, src.to(device), cat.to(device), replace(cfg, seed=seeds[some]),
                              self.token_class, near)
             for text, found in zip(texts[some], lists):
+                distinct: dict[str, Hypothesis] = {}  # ids differ, texts not
                 for h in found:
                     h.text = detokenize(self.tok.decode(h.ids)) or "..."
-                distinct = list({h.text: h for h in reversed(found)}.values())[::-1]  # ids differ, texts not
-                out.append(self.demote_unknown_words(distinct, text)[:n])
+                    distinct.setdefault(h.text, h)
+                out.append(self.demote_unknown_words([*distinct.values()], text)[:n])
         return out
 
     def neighbours(self, text: str, category: str | None, cfg: DecodeConfig) -> list[Hypothesis]:
@@ -516,7 +517,7 @@ class Responder:
         fine = lambda a: bool(words := words_of([a.text])) and words - words_of([question]) <= self.words
         return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
 
-# %% ../nbs/03_decoding.ipynb #e9f26e48
+# %% ../nbs/03_decoding.ipynb #3ba29a35
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
@@ -529,7 +530,7 @@ def side_by_side(
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #4c46af61
+# %% ../nbs/03_decoding.ipynb #50f4f704
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length

@@ -281,7 +281,7 @@ def parse_line(kind: str, line: bytes) -> tuple[list[Row], str]:
         return (more, also) if more else ([], why)
     return pairs, why
 
-# %% ../nbs/a1_files.ipynb #f8037805
+# %% ../nbs/a1_files.ipynb #3bd2692a
 CODE_PAGES = "CP1251", "KOI8-R", "CP866", "MAC-CYRILLIC", "ISO-8859-1"
 _FREQUENT = "оеаинтвлкя"  # «р» and «с» are too, but UTF-8 read as CP1251 is full of them
 
@@ -335,10 +335,10 @@ def check_share(report: ReadReport, max_broken: float) -> None:
         share = f"{report.broken} of {report.lines} lines are broken"
         raise input_error(report.path, f"{why} ({share})", remedy, line)
 
-# %% ../nbs/a1_files.ipynb #b521cfe1
+# %% ../nbs/a1_files.ipynb #ed396452
 CHUNK_LINES = 10_000  # that are handled at a time
 _NO_TEXT = {b"\x28\xb5\x2f\xfd": "zstd archive", b"7z\xbc\xaf": "7-Zip archive", b"rar!": "RAR archive",
-           b"<!do": "web page", b"<htm": "web page"}  # by their first bytes
+           b"pk\x03\x04": "zip in an archive", b"<!do": "web page", b"<htm": "web page"}  # first bytes
 
 
 def guess_format(path: str | Path) -> str:
