@@ -83,7 +83,7 @@ class ModelConfig:
         check_field(self, "kernel_size", k % 2 == 1, "it must be odd")
         check_field(self, "n_heads", D % self.n_heads == 0, f"it must divide d_model={D}")
 
-# %% ../nbs/01_models.ipynb #c067d0c6
+# %% ../nbs/01_models.ipynb #3a3da52d
 class Dropout(nn.Dropout):
     "Drops the same features at every position of a row (Gal & Ghahramani 2016, arXiv 1512.05287)."
     def forward(self, x: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Seq2Seq(nn.Module):
         return self.decode(tgt_in, memory, memory.init_state)[0]
 
     def bow_logits(self, memory: Memory) -> Tensor:
-        "Which words (B, V) the answer will hold, by question and category alone (Zhao et al. 2017)."
+        "Which words (B, V) the answer will hold, by question and category alone (after Zhao et al. 2017)."
         return self.logits(self.to_bow(memory.conditioning))
 
 # %% ../nbs/01_models.ipynb #d2eb1aec
@@ -191,7 +191,7 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
                 nn.init.orthogonal_(gate)
     return rnn
 
-# %% ../nbs/01_models.ipynb #43463ee9
+# %% ../nbs/01_models.ipynb #de097b7e
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU; rows are packed, so padding is never read."
     def __init__(self, cfg: ModelConfig):
@@ -205,12 +205,13 @@ class RNNEncoder(nn.Module):
         "What each token of the questions x (B, S, D) means in its place; 0 at padding."
         h, lengths = x, mask.sum(1).cpu()
         for rnn, norm in zip(self.layers, self.norms):
-            rows = pack_padded_sequence(self.dropout(h), lengths, batch_first=True, enforce_sorted=False)
+            rows = pack_padded_sequence(h, lengths, batch_first=True, enforce_sorted=False)
             y = pad_packed_sequence(rnn(rows)[0], batch_first=True, total_length=x.shape[1])[0]
-            h = norm(y) + h if self.cfg.residual else norm(y)
+            y = self.dropout(norm(y))
+            h = y + h if self.cfg.residual else y
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #9b2b9aa9
+# %% ../nbs/01_models.ipynb #638d3d20
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
     def __init__(self, cfg: ModelConfig):
@@ -243,7 +244,7 @@ class RNNDecoder(nn.Module):
         new = {k: torch.cat(layers).transpose(0, 1) for k, layers in zip(state, zip(*after))}
         return self.dropout(torch.tanh(self.combine(h))), new
 
-# %% ../nbs/01_models.ipynb #ad697899
+# %% ../nbs/01_models.ipynb #3be18df7
 class ValidConv(nn.Module):
     "A convolution without padding («valid»): position t sees inputs t … t+k-1."
     def __init__(self, kernel_size: int, d_in: int, d_out: int, gain: float):
@@ -257,7 +258,7 @@ class ValidConv(nn.Module):
         T = x.shape[1] - self.kernel_size + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel_size)], -1))
 
-# %% ../nbs/01_models.ipynb #b8d918d5
+# %% ../nbs/01_models.ipynb #22d60abc
 class PositionalEncoding(nn.Module):
     "Adds position vectors, half sines, half cosines, wave lengths 2π to 20000π (Vaswani et al. 2017)."
     size = 512
@@ -274,7 +275,7 @@ class PositionalEncoding(nn.Module):
             raise ChitchatError(f"{end} tokens are more than the model's {self.size} positions")
         return x + self.table[start:end]
 
-# %% ../nbs/01_models.ipynb #11eb4774
+# %% ../nbs/01_models.ipynb #31f9e6fc
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017)
     return (nn.ModuleList(ValidConv(cfg.kernel_size, D, 2 * D, gain) for _ in range(cfg.n_layers)),
@@ -293,8 +294,8 @@ class ConvEncoder(nn.Module):
         "What each token of the questions x (B, S, D) means among its neighbours; 0 at padding."
         real, h = mask.unsqueeze(-1), self.positions(x)
         for layer, norm in zip(self.layers, self.norms):
-            y = F.glu(layer(F.pad(self.dropout(norm(h)) * real, (0, 0, self.side, self.side))))
-            h = (h + y) * 0.5**0.5
+            y = F.glu(layer(F.pad(norm(h) * real, (0, 0, self.side, self.side))))
+            h = (h + self.dropout(y)) * 0.5**0.5
         return (h + x) * real
 
 
@@ -321,17 +322,17 @@ class ConvDecoder(nn.Module):
         h = self.positions(x, state["pos"].shape[1])  # a shape is known without waiting for a GPU
         new = {"pos": F.pad(state["pos"], (0, x.shape[1]))}
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms)):
-            seen = torch.cat([state[f"buf{i}"], self.dropout(norm(h))], 1)
+            seen = torch.cat([state[f"buf{i}"], norm(h)], 1)
             new[f"buf{i}"] = seen[:, x.shape[1]:]
             y = F.glu(layer(seen))
             if self.attentions:
                 q = self.queries[i](y) + x
                 context = self.attentions[i](q, memory.cross_kv[f"keys{i}"], memory, attn_out)
                 y = (y + self.contexts[i](context)) * 0.5**0.5
-            h = (h + y) * 0.5**0.5
+            h = (h + self.dropout(y)) * 0.5**0.5
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #fba361a2
+# %% ../nbs/01_models.ipynb #a135bcb8
 def rms_norm(x: Tensor) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
@@ -362,7 +363,7 @@ class MultiHeadAttention(nn.Module):
             y = masked_attention(q @ keys.mT / math.sqrt(q.shape[-1]), values, visible, attn_out)
         return self.out(y.transpose(1, 2).flatten(2))  # the heads side by side
 
-# %% ../nbs/01_models.ipynb #4c90852c
+# %% ../nbs/01_models.ipynb #dd2e4f35
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
     def __init__(self, d: int):
@@ -408,7 +409,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, attn_out))
         return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
-# %% ../nbs/01_models.ipynb #e2857fc9
+# %% ../nbs/01_models.ipynb #b61bac1f
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
     def __init__(self, cfg: ModelConfig):
@@ -450,7 +451,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #f038a339
+# %% ../nbs/01_models.ipynb #5c8026d8
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -501,7 +502,7 @@ def flops_per_token(model: Seq2Seq) -> int:
     matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
     return 2 * (matrices + model.embedding.weight.numel())
 
-# %% ../nbs/01_models.ipynb #108252be
+# %% ../nbs/01_models.ipynb #864db247
 def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window: int = 3) -> Tensor:
     """How often two tokens stand in one text at most `window` apart, (V, V); at distance d a pair counts 1/d.
     `ids` are the tokens of all texts, text i at `offsets[i]:offsets[i+1]`."""

@@ -8,7 +8,7 @@ __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig
            'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState', 'GradAccumBatch', 'grad_accum_batches',
            'Trainer', 'ProgressBar', 'Views', 'fit', 'new_model', 'train_preset', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #a2a8792f
+# %% ../nbs/02_train.ipynb #6656a820
 import contextlib, math, sys, time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ from .files import ChitchatError, check_field, check_fields, progress
 from .models import (Seq2Seq, build_model, cooccurrences, pick_device, preset, set_embedding,
                              set_output_bias, vectors_from_counts)
 
-# %% ../nbs/02_train.ipynb #94695389
+# %% ../nbs/02_train.ipynb #1c39a6b8
 def token_loss(
     logits: Tensor,         # (B, T, V) or (n, V)
     tgt_out: Tensor,        # (B, T) or (n,) right tokens, PAD = nothing to predict
@@ -43,17 +43,17 @@ def token_loss(
     z = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(z, tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
 
-# %% ../nbs/02_train.ipynb #693d0551
+# %% ../nbs/02_train.ipynb #a5028807
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from question and category
     src: Tensor,         # (B, S) rows without a question do not count
     tgt_out: Tensor,     # (B, T)
 ) -> Tensor:             # summed loss in nats
-    "Negative log-likelihood of the answer's tokens, order ignored, EOS left out (arXiv 1703.10960, §3.3)."
+    "Negative log-likelihood of the answer's tokens, order ignored, EOS left out (after Zhao et al. 2017)."
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -(logp * ((tgt_out > EOS) & (src[:, :1] != PAD))).sum()
 
-# %% ../nbs/02_train.ipynb #3f1b7ecd
+# %% ../nbs/02_train.ipynb #cbd7a067
 @dataclass(frozen=True)
 class TrainConfig:
     "How long a model is trained (`steps` or `minutes`) and how; `ChitchatError` for what makes no sense."
@@ -91,7 +91,7 @@ class TrainConfig:
         one = (self.steps is None) != (self.minutes is None)
         check_field(self, "steps", one, "give either steps or minutes")
 
-# %% ../nbs/02_train.ipynb #0798f0e9
+# %% ../nbs/02_train.ipynb #35382eec
 def condition_dropout(
     batch: Batch,
     cfg: TrainConfig,
@@ -105,7 +105,7 @@ def condition_dropout(
     dropped = torch.rand(len(batch), 1, generator=rng) < cfg.drop_question
     return replace(batch, cat=cat, src=batch.src.masked_fill(dropped, PAD))
 
-# %% ../nbs/02_train.ipynb #36e014ee
+# %% ../nbs/02_train.ipynb #9f7cb727
 def oversample(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # indices, repeats allowed
     "A pair of a category of n pairs comes (largest / n)^power times, at most `most`; without category: once."
     counts = np.bincount(cat)
@@ -114,7 +114,7 @@ def oversample(cat: np.ndarray, power: float, most: int = 8) -> np.ndarray:  # i
     times[0] = 1
     return np.repeat(np.arange(len(cat)), times[cat])
 
-# %% ../nbs/02_train.ipynb #1fa0eff8
+# %% ../nbs/02_train.ipynb #38bcfee9
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
@@ -134,7 +134,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #8fed1d66
+# %% ../nbs/02_train.ipynb #74f64649
 @dataclass
 class StepStats:
     "What one optimizer step tells."
@@ -180,7 +180,7 @@ def train_step(
     opt.zero_grad()
     return StepStats(nats / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #062aac61
+# %% ../nbs/02_train.ipynb #009b96e4
 def pick_precision(device: torch.device) -> str:
     "'bf16' where the device multiplies it fast, 'fp16' on older NVIDIA GPUs, else 'fp32'."
     if device.type == "cuda":
@@ -188,13 +188,13 @@ def pick_precision(device: torch.device) -> str:
     can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "fp32"
 
-# %% ../nbs/02_train.ipynb #bc9cec1b
+# %% ../nbs/02_train.ipynb #5313b1ff
 def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `done` is the share of the training behind it, in [0, 1]."
     decay = 1.0 if done < 0.5 else 1.0 - 0.95 * (done - 0.5) / 0.5
     return cfg.learning_rate * min(1.0, (step + 1) / max(1, cfg.warmup_steps)) * decay
 
-# %% ../nbs/02_train.ipynb #2b36d5d5
+# %% ../nbs/02_train.ipynb #47af84db
 def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     "AdamW; only the matrices between the embeddings decay."
     tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)}
@@ -203,7 +203,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
               dict(params=[p for p in model.parameters() if not decays(p)], weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #b364667d
+# %% ../nbs/02_train.ipynb #34c22cff
 def derangement(n: int, seed: int = 0) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs, so that no pair keeps its row."
     p = np.random.default_rng(seed).permutation(n)
@@ -256,7 +256,7 @@ def evaluate(
         m.training = mode
     return metrics_from_sums(data, nll, wrong - nll)
 
-# %% ../nbs/02_train.ipynb #e7777c1c
+# %% ../nbs/02_train.ipynb #1ee227a9
 @dataclass
 class TrainState:
     "Where a training stands; what a resume needs beside weights and optimizer."
@@ -281,7 +281,7 @@ class TrainState:
         "How many evaluations should be behind."
         return self.step // cfg.eval_every if cfg.eval_every else int(self.done(cfg) * cfg.evals)
 
-# %% ../nbs/02_train.ipynb #340d47ca
+# %% ../nbs/02_train.ipynb #a6ffa5c1
 @dataclass
 class GradAccumBatch:
     "The micro-batches of one step."
@@ -310,7 +310,7 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #93983a73
+# %% ../nbs/02_train.ipynb #6baeaeb5
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "precision"}  # when a run goes on, perhaps on another machine
 
@@ -389,7 +389,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #1143f338
+# %% ../nbs/02_train.ipynb #a5d5f1cf
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -427,7 +427,7 @@ class Views(list):
                     print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
                           file=sys.stderr)
 
-# %% ../nbs/02_train.ipynb #99ce4c7e
+# %% ../nbs/02_train.ipynb #faa1073d
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -476,7 +476,7 @@ def fit(
             views.show("close")
     return pd.DataFrame(t.history)
 
-# %% ../nbs/02_train.ipynb #2548744b
+# %% ../nbs/02_train.ipynb #7be870ab
 def new_model(
     corpus: Corpus,  # whose tokens are counted
     arch: str,       # family
@@ -502,7 +502,7 @@ def train_preset(arch: str, size: str) -> dict[str, Any]:
     small = dict(learning_rate=1.5e-3 if (arch, size) == ("cnn", "small") else 3e-3, max_tokens=2000)
     return large if size == "base" else small
 
-# %% ../nbs/02_train.ipynb #2c6391bf
+# %% ../nbs/02_train.ipynb #a0b401ae
 TRAIN_BUDGETS: dict[str, dict] = {"tiny": {"steps": 400}, "small": {"minutes": 10.0},
                                   "base": {"minutes": 480.0}}
 
