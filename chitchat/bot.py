@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #8176673a
+# %% ../nbs/04_bot.ipynb #4b547047
 import asyncio, logging, os, re, secrets, time, traceback, zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, Te
 from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, CommandHandler, ContextTypes,
                           MessageHandler, filters)
 from telegram.request import BaseRequest
+from tornado.httpserver import HTTPServer
 
 from .commands import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
 from .data import dedup_key, is_obscene
@@ -477,7 +478,7 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #fe2457d9
+# %% ../nbs/04_bot.ipynb #ce950990
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -492,6 +493,7 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     try:
         if cfg.webhook:
             host, _, port = cfg.listen.rpartition(":")
+            HTTPServer.configure(HTTPServer, max_body_size=1_000_000)  # bytes, before the secret is checked
             app.run_webhook(host.strip("[]"), int(port), url_path=".*", webhook_url=cfg.webhook,
                             secret_token=secrets.token_urlsafe(32), **kinds)
         else:

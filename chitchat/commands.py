@@ -60,7 +60,7 @@ def write_result(text: str) -> None:
     except OSError as e:
         raise ChitchatError(f"the result cannot be written to stdout ({e.strerror})") from None
 
-# %% ../nbs/a6_commands.ipynb #5dd910c4
+# %% ../nbs/a6_commands.ipynb #b90fa6df
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -76,7 +76,7 @@ def add_fields(parser: argparse.ArgumentParser, config: type) -> None:
             kind: dict[str, Any] = {"type": str if field.anno is str else _literal, "metavar": "X"}
             if "bool" in str(field.anno):
                 kind = {"action": argparse.BooleanOptionalAction}
-            text = f"{field.docment or ''} ({field.default})".replace("%", "%%")
+            text = f"{field.docment or ''} ({field.default})"
             group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **kind)
 
 

@@ -7,8 +7,7 @@ __all__ = ['State', 'KV', 'Decoded', 'Maps', 'REGISTRY', 'PRESETS', 'reorder_sta
            'Seq2Seq', 'masked_attention', 'Attention', 'RNNEncoder', 'RNNDecoder', 'ValidConv', 'PositionalEncoding',
            'ConvEncoder', 'ConvDecoder', 'rms_norm', 'MultiHeadAttention', 'FeedForward', 'EncoderLayer',
            'DecoderLayer', 'TransformerEncoder', 'TransformerDecoder', 'build_model', 'preset', 'pick_device',
-           'count_parameters', 'flops_per_token', 'cooccurrences', 'vectors_from_counts', 'set_embedding',
-           'set_output_bias']
+           'count_parameters', 'cooccurrences', 'vectors_from_counts', 'set_embedding', 'set_output_bias']
 
 # %% ../nbs/01_models.ipynb #be258dbf
 import math
@@ -451,7 +450,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #5c8026d8
+# %% ../nbs/01_models.ipynb #21d862da
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -495,12 +494,6 @@ def pick_device(device: "str | torch.device | None" = None) -> torch.device:
 def count_parameters(model: nn.Module) -> int:
     "Trained numbers; the tied embedding counts once."
     return sum(p.numel() for p in model.parameters())
-
-
-def flops_per_token(model: Seq2Seq) -> int:
-    "FLOPs of a forward pass for one answer token with a question of equal length."
-    matrices = sum(p.numel() for m in (model.encoder, model.decoder) for p in m.parameters() if p.dim() >= 2)
-    return 2 * (matrices + model.embedding.weight.numel())
 
 # %% ../nbs/01_models.ipynb #864db247
 def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window: int = 3) -> Tensor:

@@ -6,11 +6,12 @@
 __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig', 'condition_dropout', 'oversample',
            'batch_loss', 'StepStats', 'train_step', 'pick_precision', 'lr_at', 'make_optimizer', 'derangement',
            'total_nll', 'metrics_from_sums', 'evaluate', 'TrainState', 'GradAccumBatch', 'grad_accum_batches',
-           'Trainer', 'ProgressBar', 'Views', 'fit', 'new_model', 'train_preset', 'train_or_load']
+           'prefetch', 'Trainer', 'ProgressBar', 'Views', 'fit', 'new_model', 'train_preset', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #6656a820
+# %% ../nbs/02_train.ipynb #1c5b44ba
 import contextlib, math, sys, time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,7 +282,7 @@ class TrainState:
         "How many evaluations should be behind."
         return self.step // cfg.eval_every if cfg.eval_every else int(self.done(cfg) * cfg.evals)
 
-# %% ../nbs/02_train.ipynb #a6ffa5c1
+# %% ../nbs/02_train.ipynb #08691608
 @dataclass
 class GradAccumBatch:
     "The micro-batches of one step."
@@ -310,7 +311,16 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
             yield GradAccumBatch(batches, list(mine), n, *after)
         epoch, start = epoch + 1, 0
 
-# %% ../nbs/02_train.ipynb #6baeaeb5
+
+def prefetch(things: Iterator) -> Iterator:
+    "The same; while one is in use, a thread makes the next, so that a GPU does not wait for it."
+    pool = ThreadPoolExecutor(1)
+    made = pool.submit(next, things)
+    while thing := made.result():
+        made = pool.submit(next, things)
+        yield thing
+
+# %% ../nbs/02_train.ipynb #4018dd66
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "precision"}  # when a run goes on, perhaps on another machine
 
@@ -340,7 +350,7 @@ class Trainer:
                     part.load_state_dict(saved[name])
             self.state, self.history = TrainState(**saved["state"]), saved["history"]
         self.context.broadcast_weights(model)
-        self.batches = grad_accum_batches(train, cfg, self.state, self.context)
+        self.batches = prefetch(grad_accum_batches(train, cfg, self.state, self.context))
 
     def save(self) -> str:  # in words
         "Write all that a later call needs to go on; the first process does."

@@ -206,9 +206,8 @@ class Unpacked(nn.Module):
         at, n, h = torch.arange(x.shape[1], device=x.device), mask.sum(1, keepdim=True), x
         turn = torch.where(at < n, n - 1 - at, at).unsqueeze(-1)  # (B, S, 1), its own inverse
         for forth, back in zip(self.layers[::2], self.layers[1::2]):
-            h = self.dropout(h)
             y = back(h.gather(1, turn.expand_as(h)))[0]
-            h = torch.cat([forth(h)[0], y.gather(1, turn.expand_as(y))], -1)
+            h = self.dropout(torch.cat([forth(h)[0], y.gather(1, turn.expand_as(y))], -1))
         return (h + x) * mask.unsqueeze(-1)
 
 
