@@ -62,7 +62,7 @@ class BotConfig:
                                 "from @BotFather (send it /newbot), then: export TELEGRAM_TOKEN=<token>")
         return cls(token=token.strip(), **settings)
 
-# %% ../nbs/04_bot.ipynb #146ea789
+# %% ../nbs/04_bot.ipynb #03d356d0
 MSG_COMMANDS = {
     "start": "поздороваться", "help": "что я умею", "category": "выбрать категорию ответов",
     "settings": "как отвечать; фильтр мата", "reset": "забыть выбранное",
@@ -76,8 +76,8 @@ MSG_UNKNOWN = "Такой команды я не знаю. Что я умею: /
 MSG_PRIVACY = (
     "На диске хранятся только номер чата и то, что в нём выбрано командами. /reset стирает и это. Последние "
     "вопросы остаются в памяти до перезапуска, чтобы работала кнопка «Ещё вариант». {} Отметки 👍 и 👎 "
-    "записываются без имён и текстов. Ответы сочиняет модель на том же сервере, где работает бот, никуда "
-    "больше ваши слова не передаются.")
+    "записываются без имён и текстов. Ответы модель сочиняет или берёт из своих обучающих данных, на том же "
+    "сервере, где работает бот; никуда больше ваши слова не передаются.")
 MSG_LOGGED = "Вопросы и ответы записываются в журнал владельца бота."
 MSG_NOT_LOGGED = "Тексты вопросов и ответов нигде не записываются."
 MSG_NOT_TEXT = {
@@ -478,7 +478,7 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #ce950990
+# %% ../nbs/04_bot.ipynb #c148d575
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

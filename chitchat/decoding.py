@@ -32,9 +32,9 @@ from .files import ChitchatError, check_field, check_fields, input_error, write_
 from .models import Seq2Seq, reorder_state
 from .retrieval import FILES, Index
 
-# %% ../nbs/03_decoding.ipynb #b595578f
+# %% ../nbs/03_decoding.ipynb #e65e3d7c
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
-    "The smallest set of tokens with probability `p`, renormalised (Holtzman et al. 2020, arXiv 1904.09751)."
+    "The smallest set of tokens with probability `p` or more, renormalised (Holtzman et al. 2020)."
     for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
         ranked = probs.topk(min(k, probs.shape[-1])).values
         if (ranked.sum(-1) >= p).all():
