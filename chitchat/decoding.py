@@ -508,7 +508,8 @@ class Responder:
         "For 'retrieve': what people answered to similar questions, of this category if there is one."
         if cfg.method != "retrieve":
             return []
-        found = self.index.search(clean_text(text, self.data_cfg), cfg.num_neighbours, category=category)
+        found = self.index.search(  # type: ignore[union-attr]  # `config` asks for one
+            clean_text(text, self.data_cfg), cfg.num_neighbours, category=category)
         answers = [Hypothesis(self.tok.encode(near.answer), 0.0, 0.0, "", near.score) for near in found]
         return [h for h in answers if len(h.ids) <= cfg.max_new_tokens]
 
