@@ -32,6 +32,7 @@ import torch.nn.functional as F
 
 from chitchat.corpus import load_corpus
 from chitchat.data import BOS, EOS, PAD, Batch, DataConfig, collate
+from chitchat.fast import keep_memory
 from chitchat.models import build_model, preset
 from chitchat.train import TrainConfig, make_optimizer, train_step
 
@@ -64,6 +65,7 @@ class Ours(Peer):
 
     def __init__(self, family: str, **sizes):
         torch.manual_seed(0)
+        keep_memory()  # as every training does
         self.cfg = TrainConfig(steps=1000, precision="fp32", bow_weight=0.0)
         self.model = build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes)).train()
         self.opt = make_optimizer(self.model, self.cfg)
