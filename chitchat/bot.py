@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BotConfig', 'build_app', 'run']
 
-# %% ../nbs/04_bot.ipynb #4b547047
-import asyncio, logging, os, re, secrets, time, traceback, zlib
+# %% ../nbs/04_bot.ipynb #96a6e5dd
+import asyncio, logging, os, re, time, traceback, zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +22,6 @@ from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, Te
 from telegram.ext import (Application, CallbackContext, CallbackQueryHandler, CommandHandler, ContextTypes,
                           MessageHandler, filters)
 from telegram.request import BaseRequest
-from tornado.httpserver import HTTPServer
 
 from .commands import MSG_NO_CATEGORIES, MSG_NO_WORDS, MSG_NOTHING_ELSE, reject_reason
 from .data import dedup_key, is_obscene
@@ -30,7 +29,7 @@ from .decoding import Responder
 from .files import ChitchatError, check_fields
 from .serving import (BatchingQueue, Counters, PerPersonUpdateProcessor, RedactingBot,
                               RetryingRateLimiter, SettingsFile, SteadyApplication, TolerantHTTPXRequest,
-                              redact_token_in_logs)
+                              WebhookServer, redact_token_in_logs)
 
 # %% ../nbs/04_bot.ipynb #de09c249
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def first_sendable(answers: Sequence[str], avoid: Sequence[str] = (), clean: boo
             return answer
     return None
 
-# %% ../nbs/04_bot.ipynb #72a993e8
+# %% ../nbs/04_bot.ipynb #7bfec4e7
 STYLES: dict[str, dict[str, Any]] = {
     "спокойно": {"method": "beam"},
     "обычно": {},  # the checkpoint's own decoding
@@ -126,7 +125,7 @@ STYLES: dict[str, dict[str, Any]] = {
 async def find_answer(queue: BatchingQueue, text: str, category: str | None, style: str,
                       avoid: Sequence[str] = (), clean: bool = False) -> str | None:
     "The best answer that passes `first_sendable`, or None; none of those in `avoid`."
-    for n in [1, 8][bool(avoid):]:  # more than twenty to avoid do not make it slower
+    for n in (8,) if avoid else (1, 8):  # more than twenty to avoid do not make it slower
         answers = await queue.ask(text, category, n=min(len(avoid), 20) + n, **STYLES[style])
         if found := first_sendable(answers, avoid, clean):
             return found
@@ -478,7 +477,7 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #c148d575
+# %% ../nbs/04_bot.ipynb #08f18731
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -493,9 +492,9 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     try:
         if cfg.webhook:
             host, _, port = cfg.listen.rpartition(":")
-            HTTPServer.configure(HTTPServer, max_body_size=1_000_000)  # bytes, before the secret is checked
+            WebhookServer.configure(WebhookServer, max_body_size=1_000_000)  # bytes
             app.run_webhook(host.strip("[]"), int(port), url_path=".*", webhook_url=cfg.webhook,
-                            secret_token=secrets.token_urlsafe(32), **kinds)
+                            secret_token=WebhookServer.SECRET, **kinds)
         else:
             app.run_polling(**kinds)
     except InvalidToken:

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'Counters', 'BatchingQueue', 'PerPersonUpdateProcessor', 'repetitions', 'RetryingRateLimiter', 'RedactingBot',
-           'TolerantHTTPXRequest', 'SteadyApplication', 'redact_token_in_logs', 'SettingsFile']
+           'TolerantHTTPXRequest', 'WebhookServer', 'SteadyApplication', 'redact_token_in_logs', 'SettingsFile']
 
-# %% ../nbs/a7_serving.ipynb #3a8eecd0
-import asyncio, json, logging, math, random, sqlite3, time
+# %% ../nbs/a7_serving.ipynb #52759c12
+import asyncio, json, logging, math, random, secrets, sqlite3, time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,8 @@ from telegram.error import (BadRequest, ChatMigrated, InvalidToken, NetworkError
 from telegram.ext import (AIORateLimiter, Application, DictPersistence, ExtBot, PersistenceInput,
                           SimpleUpdateProcessor)
 from telegram.request import HTTPXRequest
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPInputError
 
 from .decoding import Responder
 from .files import ChitchatError, input_error
@@ -246,7 +248,25 @@ class TolerantHTTPXRequest(HTTPXRequest):
             except TimeoutError:
                 raise TimedOut from None
 
-# %% ../nbs/a7_serving.ipynb #376a705c
+# %% ../nbs/a7_serving.ipynb #c7906b73
+class WebhookServer(HTTPServer):
+    "Hangs up before the body of a request that does not carry this process's `SECRET`."
+    SECRET = secrets.token_urlsafe(32)
+
+    def start_request(self, *connections: Any) -> Any:
+        "The library's call for each request."
+        delegate = super().start_request(*connections)
+        received = delegate.headers_received
+
+        def checked(start_line: Any, headers: Any) -> Any:
+            if headers.get("X-Telegram-Bot-Api-Secret-Token") != self.SECRET:
+                raise HTTPInputError("without the secret token")
+            return received(start_line, headers)
+
+        delegate.headers_received = checked  # type: ignore[method-assign]
+        return delegate
+
+# %% ../nbs/a7_serving.ipynb #93c4b353
 class SteadyApplication(Application):
     "Stops within seconds, and polls again if no poll has ended for a while."
     GRACE, DEAF = 5.0, 150.0  # seconds
@@ -273,7 +293,7 @@ class SteadyApplication(Application):
                 await self.updater.stop()  # type: ignore[union-attr]
                 await self.updater.start_polling(bootstrap_retries=-1)  # type: ignore[union-attr]
 
-# %% ../nbs/a7_serving.ipynb #11318b62
+# %% ../nbs/a7_serving.ipynb #848a4135
 def redact_token_in_logs(token: str) -> None:
     "From here on what the root's handlers write does not hold `token`; HTTP calls are not logged one by one."
     secret = token.rpartition(":")[2]
@@ -292,7 +312,7 @@ def redact_token_in_logs(token: str) -> None:
     for handler in logging.root.handlers:
         handler.addFilter(redact)
 
-# %% ../nbs/a7_serving.ipynb #f75e0db7
+# %% ../nbs/a7_serving.ipynb #4ebcbac2
 class SettingsFile(DictPersistence):
     "The `chat_data` of all chats in an SQLite file; `ChitchatError` if it cannot be read or written."
 
