@@ -10,10 +10,12 @@ what it imports (cython hydra-core omegaconf bitarray sacrebleu regex) and pass 
 Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one tied embedding; convolutional
 6+6 layers of 256, kernel 3, attention in each decoder layer; LSTM 2+2 layers of 512 with attention and, as
 ours, embeddings of 512, or of 256, which halves the largest product, that with the vocabulary (the peers'
-encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping, float32. Writes
-results/training_speed.csv beside this file; 02_train shows it.
+encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping. All in float32, then all in bfloat16
+by autocast, as ours trains where the processor can. Writes results/training_speed.csv beside
+this file; 02_train shows it.
 """
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from pathlib import Path
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
+PRECISION = os.environ.get("PRECISION", "fp32")  # of the process of one peer
 
 import numpy as np
 import pandas as pd
@@ -44,8 +47,8 @@ LAYERS, HEADS, DROP = 3, 4, 0.1
 class Peer:
     "A model with a loss; the step is the same for all."
 
-    def __init__(self):
-        torch.manual_seed(0)
+    def __init__(self, seed: int = 0):
+        torch.manual_seed(seed)
         self.model = self.build().train()
         self.opt = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01,
                                      fused=True)
@@ -54,7 +57,9 @@ class Peer:
         return F.cross_entropy(self.logits(b).flatten(0, 1).float(), b.tgt_out.flatten(), ignore_index=PAD)
 
     def step(self, b: Batch) -> None:
-        self.loss(b).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bf16"):
+            loss = self.loss(b)
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.opt.step()
         self.opt.zero_grad(set_to_none=True)
@@ -66,7 +71,7 @@ class Ours(Peer):
     def __init__(self, family: str, **sizes):
         torch.manual_seed(0)
         keep_memory()  # as every training does
-        self.cfg = TrainConfig(steps=1000, precision="fp32", bow_weight=0.0)
+        self.cfg = TrainConfig(steps=1000, precision=PRECISION, bow_weight=0.0)
         self.model = build_model(preset(family, "small", vocab_size=V, dropout=DROP, **sizes)).train()
         self.opt = make_optimizer(self.model, self.cfg)
 
@@ -261,10 +266,11 @@ def work(name: str, file: str, fairseq: str | None) -> None:
 class Worker:
     "The other end of `work`."
 
-    def __init__(self, name: str, file: str, fairseq: str | None):
+    def __init__(self, name: str, file: str, fairseq: str | None, precision: str):
         args = [sys.executable, __file__, "--work", name, "--data", file]
         args += ["--fairseq", fairseq] if fairseq else []
-        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=os.environ | {"PRECISION": precision})
         answer = self.process.stdout.readline()
         self.parameters = int(answer) if answer.strip().isdigit() else None
 
@@ -273,9 +279,10 @@ class Worker:
         return float(self.process.stdout.readline())
 
 
-def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairseq: str | None) -> list[dict]:
+def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairseq: str | None,
+            precision: str) -> list[dict]:
     "The models of one family, a step each in turn: a row a model."
-    live = {name: Worker(name, file, fairseq) for name in names}
+    live = {name: Worker(name, file, fairseq, precision) for name in names}
     live = {name: w for name, w in live.items() if w.parameters or print(f"{name} is left out")}
     if not live:
         return []
@@ -289,8 +296,8 @@ def compare(names: list[str], batches: list[Batch], warm: int, file: str, fairse
     ours = np.array(next(iter(rates.values())))
     for worker in live.values():
         worker.process.kill()
-    return [dict(model=name, family=FAMILY[name], million_parameters=worker.parameters / 1e6,
-                 tokens_per_second=np.median(rates[name]),
+    return [dict(model=name, family=FAMILY[name], precision=precision,
+                 million_parameters=worker.parameters / 1e6, tokens_per_second=np.median(rates[name]),
                  chitchat_is_faster_by=np.median(ours / np.array(rates[name])), rounds=len(rates[name]),
                  threads=THREADS, date=time.strftime("%Y-%m-%d"))
             for name, worker in live.items()]
@@ -311,9 +318,10 @@ def main():
         batches, file = make_batches(a.data, a.rounds + a.warm), f"{tmp}/batches.pt"
         torch.save([(b.src, b.tgt_in, b.tgt_out, b.cat) for b in batches], file)
         rows: list[dict] = []
-        for family in dict.fromkeys(FAMILY[name] for name in a.jobs):  # all at once may not fit into memory
+        families = dict.fromkeys(FAMILY[name] for name in a.jobs)  # all at once may not fit into memory
+        for precision, family in itertools.product(("fp32", "bf16"), families):
             names = [name for name in a.jobs if FAMILY[name] == family]
-            rows += compare(names, batches, a.warm, file, a.fairseq)
+            rows += compare(names, batches, a.warm, file, a.fairseq, precision)
     table = pd.DataFrame(rows)
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "training_speed.csv", index=False)
