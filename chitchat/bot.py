@@ -477,7 +477,7 @@ def build_app(cfg: BotConfig, responder: Responder, request: BaseRequest | None 
     app.add_error_handler(on_error)
     return app
 
-# %% ../nbs/04_bot.ipynb #08f18731
+# %% ../nbs/04_bot.ipynb #2094b9a9
 def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     "Serve `responder`, or the checkpoint of `cfg`, until told to stop. `ChitchatError` if it cannot."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -502,5 +502,7 @@ def run(cfg: BotConfig, responder: Responder | None = None) -> None:
     except TelegramError as error:
         raise ChitchatError(f"Telegram cannot be reached: {error}") from None
     except (OSError, OverflowError, ValueError) as error:
+        if not cfg.webhook:
+            raise
         raise ChitchatError(f"{cfg.listen}: {error}; choose another --listen HOST:PORT") from None
     log.info("stopped; %s", app.bot_data["counters"].figures())
