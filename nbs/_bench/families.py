@@ -17,7 +17,7 @@ from chitchat.checkpoints import load_model
 from chitchat.corpus import load_corpus
 from chitchat.data import BOS, EOS, DataConfig
 from chitchat.files import VOCAB_SIZES
-from chitchat.models import REGISTRY, count_parameters, flops_per_token
+from chitchat.models import REGISTRY, count_parameters
 from chitchat.train import TrainConfig, evaluate, fit, metrics_from_sums, new_model, train_preset
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +91,7 @@ def main():
         last = history.iloc[-1]
         merge("families_history.csv", history.assign(model=arch))
         table = merge("families.csv", pd.DataFrame([dict(
-            model=arch, parameters=count_parameters(model), mflops=flops_per_token(model) / 1e6,
+            model=arch, parameters=count_parameters(model),
             seconds=last.seconds, tokens=int(last.tokens), tokens_per_second=last.tokens / last.seconds,
             **figures, **about)]))
     print(table.round(3).to_string(index=False))
