@@ -44,9 +44,9 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #18c2ed7f
+# %% ../nbs/03_decoding.ipynb #67b413aa
 METHODS = {"greedy": "num_return_sequences", "nucleus": "num_return_sequences", "beam": "num_beams",
-           "rerank": "num_beams", "retrieve": "num_beams"}  # and what says how many hypotheses run
+           "rerank": "num_beams", "retrieve": "num_beams"}  # the setting that says how many hypotheses run
 
 
 @dataclass(frozen=True)
