@@ -271,16 +271,16 @@ def answer_main(argv: list[str] | None = None) -> None:
         write_result("\n".join(answers))
     print(f"{len(answers)} answers, method: {way}", file=sys.stderr)
 
-# %% ../nbs/a6_commands.ipynb #2dca8265
+# %% ../nbs/a6_commands.ipynb #b244fa8e
 def show_answers(responder: Responder, pairs: pd.DataFrame) -> None:
     "What the demo prints after training: held-out questions, figures, one question under several categories."
     print("\nQuestions it never saw, people's answer and the model's:")
     some = pairs.drop_duplicates("question").sample(frac=1, random_state=0).head(8)
     for row in side_by_side(responder, some).itertuples():
-        print(f"\n  asked   {row.question}\n  people  {row.dataset}\n  model   {row.model}")
+        print(f"\n  asked   {row.question}\n  people  {row.people}\n  model   {row.model}")
     table = side_by_side(responder, pairs.drop_duplicates(["question", "category"]).head(500))
-    print(f"\nFigures of {len(table)} such answers, beside the dataset's:\n")
-    figures = {who: answer_stats(table[who], table.question) for who in ("dataset", "model")}
+    print(f"\nFigures of {len(table)} such answers, beside people's:\n")
+    figures = {who: answer_stats(table[who], table.question) for who in ("people", "model")}
     print(pd.DataFrame(figures).round(3).to_string())
     if responder.categories:
         names = responder.categories[:5]

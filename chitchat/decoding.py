@@ -11,11 +11,11 @@ __all__ = ['METHODS', 'WAYS', 'LogitsProcessor', 'WORD_START', 'SPACE', 'WORD_IN
            'generate', 'detokenize', 'words_of', 'save_decoding', 'load_decoding', 'Responder', 'side_by_side',
            'answer_stats']
 
-# %% ../nbs/03_decoding.ipynb #d6ae7f49
+# %% ../nbs/03_decoding.ipynb #d6b2600b
 import json, math, re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,9 @@ def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     kept = torch.where(probs >= least, probs, 0.0)  # equally likely tokens stay together
     return kept / kept.sum(-1, keepdim=True)
 
-# %% ../nbs/03_decoding.ipynb #f3fe0888
+# %% ../nbs/03_decoding.ipynb #67b413aa
 METHODS = {"greedy": "num_return_sequences", "nucleus": "num_return_sequences", "beam": "num_beams",
-           "rerank": "num_beams", "retrieve": "num_beams"}  # and what says how many hypotheses run
+           "rerank": "num_beams", "retrieve": "num_beams"}  # the setting that says how many hypotheses run
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class DecodeConfig:
         check_field(self, "num_beams", self.num_beams % self.num_beam_groups == 0, "groups divide it")
 
     def __str__(self) -> str:
-        usual = WAYS[self.method]
-        return ", ".join([self.method, *(f"{f.name}={getattr(self, f.name)}" for f in fields(self)
-                                         if getattr(self, f.name) != getattr(usual, f.name))])
+        usual = asdict(WAYS[self.method])
+        changed = [f"{name}={value}" for name, value in asdict(self).items() if value != usual[name]]
+        return ", ".join([self.method, *changed])
 
 # %% ../nbs/03_decoding.ipynb #ea2e80ce
 WAYS = {
@@ -102,19 +102,19 @@ WAYS = {
     "rerank": DecodeConfig("rerank", num_beams=20, length_penalty=0.5, mmi_lambda=0.25),
     "retrieve": DecodeConfig("retrieve", num_beams=20)}
 
-# %% ../nbs/03_decoding.ipynb #9e5d7665
+# %% ../nbs/03_decoding.ipynb #563d52ac
 LogitsProcessor = Callable[[Tensor, Tensor], Tensor]  # ids (N, 1+t) from BOS on, scores (N, V) → new scores
 WORD_START, SPACE, WORD_INSIDE = 0, -1, -2  # classes of tokens; above 0: so many punctuation marks
 
 
 def token_class(tok: Tokenizer) -> Tensor:  # (V,)
     "What each token is: punctuation, the beginning of a word, a mere space, or what continues a word."
-    def kind(i: int, piece: str) -> int:
+    def kind(piece: str) -> int:
         text = piece.replace("▁", "")
-        if i > EOS and re.fullmatch(r"[^\w\s]+", text):
+        if re.fullmatch(r"[^\w\s]+", text):
             return len(text)
-        return SPACE if not text else WORD_START if piece.startswith("▁") or i <= EOS else WORD_INSIDE
-    return torch.tensor([kind(i, piece) for i, piece in enumerate(tok.tokens(range(len(tok))))])
+        return SPACE if not text else WORD_START if piece.startswith("▁") else WORD_INSIDE
+    return torch.tensor([kind(piece) for piece in tok.tokens(range(len(tok)))])
 
 
 def is_word(classes: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(idx)
 
-# %% ../nbs/03_decoding.ipynb #49a06c9c
+# %% ../nbs/03_decoding.ipynb #791fa55d
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -261,7 +261,7 @@ def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B �
     "Uniform random numbers of each row; the first copy of a question has the seed itself."
     each = [(s + i * 0x9E3779B97F4A7C15) % 2**63 for s in seeds for i in range(copies)]
     rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
-    return torch.stack(rows) if rows else torch.zeros(0, steps)
+    return torch.stack(rows)
 
 # %% ../nbs/03_decoding.ipynb #e6a583aa
 @dataclass
@@ -303,7 +303,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #9ffb8fac
+# %% ../nbs/03_decoding.ipynb #69213f96
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -325,7 +325,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
     "The best answers by log p / length^length_penalty; a question that is done leaves the batch."
     cfg, ids, G = session.cfg, session.start, session.cfg.num_beam_groups
     k, rows = session.copies // G, list(range(len(ids) // session.copies))  # rows: questions still searched
-    pools: list[list[list[Hypothesis]]] = [[[] for _ in range(G)] for _ in rows]
+    pools = [[[] for _ in range(G)] for _ in rows]  # of each question and group: what has ended
     score = torch.full((len(rows), G, k), -torch.inf, device=ids.device)
     score[..., 0] = 0.0  # one beginning a group
     logp = torch.zeros_like(score)
@@ -436,7 +436,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #36e0f6cc
+# %% ../nbs/03_decoding.ipynb #b2ccbd98
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -497,7 +497,7 @@ class Responder:
             lists = generate(self.model, src.to(device), cat.to(device), replace(cfg, seed=seeds[some]),
                              self.token_class, near)
             for text, found in zip(texts[some], lists):
-                distinct: dict[str, Hypothesis] = {}  # ids differ, texts not
+                distinct = {}  # ids differ, texts not
                 for h in found:
                     h.text = detokenize(self.tok.decode(h.ids)) or "..."
                     distinct.setdefault(h.text, h)
@@ -518,24 +518,24 @@ class Responder:
         fine = lambda a: bool(words := words_of([a.text])) and words - words_of([question]) <= self.words
         return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
 
-# %% ../nbs/03_decoding.ipynb #3ba29a35
+# %% ../nbs/03_decoding.ipynb #0aec2bcc
 def side_by_side(
     responder: Responder,
     pairs: pd.DataFrame,             # question, answer, category
     methods: dict[str, dict] | None = None,  # column: fields of `DecodeConfig`; default: the responder's own
-) -> pd.DataFrame:                   # question, category, dataset, and a column a method
+) -> pd.DataFrame:                   # question, category, people (the pair's answer), and a column a method
     "The dataset's answers beside the model's, asked with the category of each pair."
-    table = pairs[["question", "category"]].assign(dataset=pairs.answer).reset_index(drop=True)
+    table = pairs[["question", "category"]].assign(people=pairs.answer).reset_index(drop=True)
     names = [c if c in responder.categories else None for c in pairs.category]
     for name, decoding in (methods or {"model": {}}).items():
         table[name] = responder.answers(list(pairs.question), names, **decoding)
     return table
 
-# %% ../nbs/03_decoding.ipynb #50f4f704
+# %% ../nbs/03_decoding.ipynb #92a2e926
 def answer_stats(
     answers: Sequence[str],
     questions: Sequence[str],  # of the same length
-    known: frozenset[str] | set[str] | None = None,  # `words_of` the training data; None = not counted
+    known: frozenset[str] | None = None,  # `words_of` the training data; None = not counted
 ) -> dict:                     # shares in [0, 1], but for `answers` and `mean_words`
     "Diversity (distinct-n: Li et al. 2016, arXiv 1510.03055) and degeneracy; case, ё and punctuation folded."
     folded = [a.lower().replace("ё", "е") for a in answers]

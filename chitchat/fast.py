@@ -87,7 +87,7 @@ class FastDecoderLayer(nn.Module):
         x = x + self.cross(layer.norm2(x), *question, visible, attn_out)
         return x + layer.ff(layer.norm3(x)), (keys, values)
 
-# %% ../nbs/a5_fast.ipynb #663d20fb
+# %% ../nbs/a5_fast.ipynb #6a0cda36
 def _fast_layer(m: nn.Module, linear: type[nn.Module]) -> nn.Module:
     if isinstance(m, nn.Linear):
         return linear(m.weight, m.bias)
@@ -103,8 +103,7 @@ def optimize_for_inference(
     "The same model arranged for decoding on a CPU; `ChitchatError` for a precision that there is not."
     if precision not in PRECISIONS:
         raise ChitchatError(f"precision={precision!r} is not possible; choose one of {', '.join(PRECISIONS)}")
-    device = next(model.parameters()).device.type
-    if device != "cpu" and precision == "fp32":
+    if not model.embedding.weight.is_cpu and precision == "fp32":
         return model  # on a GPU there is nothing to arrange
     try:
         linear, fast = PRECISIONS[precision], copy.deepcopy(model).eval().requires_grad_(False)

@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['STEM', 'BLOCK', 'FILES', 'hash_stems', 'idf', 'build_index', 'Neighbour', 'Index']
 
-# %% ../nbs/a8_retrieval.ipynb #752b482d
+# %% ../nbs/a8_retrieval.ipynb #5b05928a
 import json, re
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from zlib import compress, crc32, decompress
@@ -63,7 +62,7 @@ def build_index(texts: TextDataset, folder: Path) -> None:
     for name, values in zip(FILES, arrays):
         write_atomic(folder / name, lambda f, values=values: np.save(f, values))
 
-# %% ../nbs/a8_retrieval.ipynb #b94acd22
+# %% ../nbs/a8_retrieval.ipynb #d6187dc2
 class Neighbour(NamedTuple):
     "A pair of the training data, and how similar its question is."
     question: str
@@ -71,8 +70,7 @@ class Neighbour(NamedTuple):
     score: float  # 0 to 1
 
 
-@dataclass
-class Index:
+class Index(NamedTuple):
     "Questions and answers on disk, found by common words; the arrays are mapped files."
     terms: np.ndarray
     starts: np.ndarray

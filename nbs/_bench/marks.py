@@ -4,7 +4,7 @@
         --questions questions.txt --out marks
 
 `--questions` are held-out questions, a line each, that can be asked out of context (choose them by reading).
-Two readers get FOLDER/items.tsv and these words, and nothing else. «Judge each line as a native reader of
+Two raters get FOLDER/items.tsv and these words, and nothing else. «Judge each line as a native reader of
 Russian. Sensible: a person could say this in reply to this very question. Specific: sensible, and it would
 not do as well in reply to most other questions. Fluent: the text alone is grammatical Russian of real words.»
 Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. Then:
@@ -12,7 +12,8 @@ Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. The
     python nbs/_bench/marks.py score --out marks --marks marks/one.tsv marks/two.tsv
 
 prints shares with standard errors and the raters' agreement, and writes results/marks.csv beside this file,
-and results/marks_similarity.csv: SSA by the similarity of the nearest question. 03_decoding shows both.
+results/marks_similarity.csv: SSA by the similarity of the nearest question, and results/marks_items.csv: what
+each rater said of each answer (the stored one lacks `nucleus`, marked later). 03_decoding shows all three.
 """
 
 import argparse
@@ -62,6 +63,10 @@ def score(a):
     print("the raters agree in:", agreement.to_dict())
     marked = key.join(both, "id").dropna()
     marked.to_csv(a.out / "marked.csv", index=False)
+    each = key[["question", "system", "id"]].assign(question=pd.factorize(key.question)[0])
+    for name, marks in zip(("one", "two"), raters):
+        each = each.join(marks.add_prefix(f"{name}_"), "id", how="inner")
+    each.to_csv(RESULTS / "marks_items.csv", index=False)
     marked["SSA"] = (marked.sensible + marked.specific) / 2
     near = pd.cut(marked.similarity, [0, 0.25, 0.35, 0.5, 1]).rename("similarity")
     by = marked.pivot_table("SSA", near, "system", observed=True)
