@@ -6,15 +6,14 @@
 __all__ = ['MAY_CHANGE', 'TRAIN_BUDGETS', 'token_loss', 'bow_loss', 'TrainConfig', 'batch_loss', 'StepStats', 'train_step',
            'lr_at', 'make_optimizer', 'derangement', 'total_nll', 'metrics_from_sums', 'evaluate', 'condition_dropout',
            'oversample', 'new_model', 'train_preset', 'TrainState', 'GradAccumBatch', 'grad_accum_batches', 'prefetch',
-           'pick_precision', 'Trainer', 'ProgressBar', 'Views', 'fit', 'train_or_load']
+           'pick_precision', 'Trainer', 'ProgressBar', 'fit', 'train_or_load']
 
-# %% ../nbs/02_train.ipynb #1c5b44ba
-import contextlib, math, sys, time
+# %% ../nbs/02_train.ipynb #0ca34ced
+import math, sys, time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -424,7 +423,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #6d4a61fa
+# %% ../nbs/02_train.ipynb #2c27d147
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -447,22 +446,7 @@ class ProgressBar:
         if self.bar:
             self.bar.close()
 
-
-class Views(list):
-    "Objects with `step()`, `row()` or `close()`; one that fails is dropped with one line."
-
-    def show(self, event: str) -> None:
-        "Call this method of all that have it."
-        for view in list(self):
-            try:
-                getattr(view, event, lambda: None)()
-            except Exception as e:
-                self.remove(view)
-                with contextlib.suppress(Exception):
-                    print(f"{type(e).__name__}: {e}. Training goes on; this is not shown any more",
-                          file=sys.stderr)
-
-# %% ../nbs/02_train.ipynb #a1062d9a
+# %% ../nbs/02_train.ipynb #e5efc7a1
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -478,19 +462,14 @@ def fit(
     if not (len(train) and len(valid)):
         raise ChitchatError("There must be pairs to train on, and others to validate with")
     t = Trainer(model, train, cfg, Path(out) if out else None)
-    state, cfg, views = t.state, t.cfg, Views()
+    state, cfg, bar = t.state, t.cfg, ProgressBar(t)
     state.finished &= state.done(cfg) >= 1  # more may be wanted than before
     if not state.finished:
         state.evals = min(state.evals, state.planned(cfg))
-    stop = False
-    if not t.context.rank:
-        views.append(ProgressBar(t))
-        views += [SimpleNamespace(row=lambda: on_eval(t.history[-1]))] if on_eval else []
-        if answer and corpus:
-            rows = np.linspace(0, len(corpus.valid_df) - 1, 3).astype(int)
-            some = corpus.valid_df.question.iloc[rows].tolist()
-            lines = lambda: [f"  «{q}» → «{a}»" for q, a in zip(some, answer(some))]
-            views.append(SimpleNamespace(row=lambda: tqdm.write("\n".join(lines()), file=sys.stdout)))
+    stop, first, some = False, not t.context.rank, list[str]()
+    if answer and corpus and first:
+        rows = np.linspace(0, len(corpus.valid_df) - 1, 3).astype(int)
+        some = corpus.valid_df.question.iloc[rows].tolist()
     with claim(out), defer_signals() as caught, save_on_peer_failure(t.context, t.save):
         try:
             while not state.finished:
@@ -500,15 +479,20 @@ def fit(
                     raise Stopped(f"stopped by {caught[0] if caught else 'another process'}. {saved}")
                 if over or state.planned(cfg) > state.evals:
                     t.evaluate_and_log(valid, corpus)
-                    views.show("row")
+                    if on_eval and first:
+                        on_eval(t.history[-1])
+                    if answer and some:
+                        lines = [f"  «{q}» → «{a}»" for q, a in zip(some, answer(some))]
+                        tqdm.write("\n".join(lines), file=sys.stdout)
                 patience = cfg.early_stopping_patience
                 state.finished = over or (patience is not None and state.stale >= patience)
                 if not state.finished:
                     stop = t.step(caught)[1]
-                    views.show("step")
+                    if first:
+                        bar.step()
             t.save()
         finally:
-            views.show("close")
+            bar.close()
     return pd.DataFrame(t.history)
 
 # %% ../nbs/02_train.ipynb #b62b90e5
