@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'WAYS', 'LogitsProcessor', 'WORD_START', 'SPACE', 'WORD_IN
            'generate', 'detokenize', 'words_of', 'save_decoding', 'load_decoding', 'Responder', 'side_by_side',
            'answer_stats']
 
-# %% ../nbs/03_decoding.ipynb #d6b2600b
+# %% ../nbs/03_decoding.ipynb #71c2ca6a
 import json, math, re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +32,7 @@ from .files import ChitchatError, check_field, check_fields, input_error, write_
 from .models import Seq2Seq, reorder_state
 from .retrieval import FILES, Index
 
-# %% ../nbs/03_decoding.ipynb #30ae7236
+# %% ../nbs/03_decoding.ipynb #c2e4455b
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     "The fewest tokens that sum to `p`, and ties with the last; renormalised (Holtzman et al. 2020)."
     for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
