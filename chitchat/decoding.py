@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'WAYS', 'LogitsProcessor', 'WORD_START', 'SPACE', 'WORD_IN
            'generate', 'detokenize', 'words_of', 'save_decoding', 'load_decoding', 'Responder', 'side_by_side',
            'answer_stats']
 
-# %% ../nbs/03_decoding.ipynb #d6b2600b
+# %% ../nbs/03_decoding.ipynb #71c2ca6a
 import json, math, re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +32,9 @@ from .files import ChitchatError, check_field, check_fields, input_error, write_
 from .models import Seq2Seq, reorder_state
 from .retrieval import FILES, Index
 
-# %% ../nbs/03_decoding.ipynb #e65e3d7c
+# %% ../nbs/03_decoding.ipynb #c2e4455b
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
-    "The smallest set of tokens with probability `p` or more, renormalised (Holtzman et al. 2020)."
+    "The fewest tokens that sum to `p`, and ties with the last; renormalised (Holtzman et al. 2020)."
     for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
         ranked = probs.topk(min(k, probs.shape[-1])).values
         if (ranked.sum(-1) >= p).all():
@@ -151,7 +151,7 @@ def limit_punctuation(most: float, classes: Tensor) -> LogitsProcessor:
         return scores.masked_fill((count > 0) & (run + count > most), -torch.inf)
     return process
 
-# %% ../nbs/03_decoding.ipynb #7a45dd81
+# %% ../nbs/03_decoding.ipynb #67eb8229
 def repeated_ngram(said: list[int], n: int) -> list[int]:
     "Tokens that would make the last `n` tokens a run that was there before."
     last = said[len(said) - n + 1:]
@@ -174,7 +174,8 @@ def block_repetition(n: int, allow_word: bool, classes: Tensor) -> LogitsProcess
         for row, tokens in enumerate(ids.tolist()):
             said = [i for i in tokens if words[i]]
             found = repeated_ngram(said, n) if n else []
-            found += [] if allow_word else repeated_word(said, starts)
+            if not allow_word:
+                found += repeated_word(said, starts)
             if found:
                 scores[row, found] = -torch.inf
         return scores
@@ -226,7 +227,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(idx)
 
-# %% ../nbs/03_decoding.ipynb #791fa55d
+# %% ../nbs/03_decoding.ipynb #ab49f374
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -260,8 +261,7 @@ def row_seeds(cfg: DecodeConfig, n: int) -> tuple[int, ...]:
 def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B · copies, steps)
     "Uniform random numbers of each row; the first copy of a question has the seed itself."
     each = [(s + i * 0x9E3779B97F4A7C15) % 2**63 for s in seeds for i in range(copies)]
-    rows = [torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each]
-    return torch.stack(rows)
+    return torch.stack([torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each])
 
 # %% ../nbs/03_decoding.ipynb #e6a583aa
 @dataclass
@@ -303,7 +303,7 @@ def greedy_or_sample(session: DecoderSession) -> list[list[Hypothesis]]:  # see 
             rows, ids, sums = rows[on], ids[on], sums[on]
     return [best_first(hyps) for hyps in found]
 
-# %% ../nbs/03_decoding.ipynb #69213f96
+# %% ../nbs/03_decoding.ipynb #36ec3c55
 def beam_candidates(
     scores: Tensor,   # (N, V) log p of the next token, after the rules
     running: Tensor,  # (B, G, k) scores of the hypotheses so far, -inf = none; N = B · G · k
@@ -316,8 +316,10 @@ def beam_candidates(
     for g, total in enumerate((scores.view(B, G, k, V) + running.unsqueeze(-1)).unbind(1)):
         best = (total - penalty * taken if g else total).flatten(1).topk(2 * k).indices
         row = (torch.arange(B, device=best.device).unsqueeze(1) * G + g) * k + best // V
-        found.append((row, best % V, total.flatten(1).gather(1, best)))
-        taken.scatter_add_(2, best[:, None, :k] % V, taken.new_ones(B, 1, k))
+        token = best % V
+        found.append((row, token, total.flatten(1).gather(1, best)))
+        live = token != EOS  # the first k of these go on
+        taken[:, 0].scatter_add_(1, token, (live & (live.cumsum(1) <= k)).type_as(taken))
     return tuple(torch.stack(parts, 1) for parts in zip(*found))
 
 
@@ -350,7 +352,7 @@ def beam_search(session: DecoderSession) -> list[list[Hypothesis]]:  # see `gene
         rows = [rows[i] for i in still]
     return [best_first(h for pool in groups for h in pool) for groups in pools]
 
-# %% ../nbs/03_decoding.ipynb #f47a0c93
+# %% ../nbs/03_decoding.ipynb #96f6b59f
 def answer_logp(model: Seq2Seq, items: Sequence[tuple[list[int], list[int], int]]) -> list[float]:
     "Teacher forcing: log p of the answer, with its end, of each (question, answer, category), in nats."
     out, device = [], model.embedding.weight.device
@@ -387,7 +389,7 @@ def generate(
         with torch.inference_mode():
             found = search(DecoderSession(model, src, cat, cfg, token_class))
             for i, more in enumerate(neighbours):
-                question = [token for token in src[i].tolist() if token != PAD]
+                question = src[i][src[i] != PAD].tolist()
                 items = [(question, h.ids, 0 if cat is None else int(cat[i])) for h in more]
                 for h, logp in zip(more, answer_logp(model, items)):
                     h.logp = logp
@@ -436,7 +438,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #b2ccbd98
+# %% ../nbs/03_decoding.ipynb #8e5c63d9
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -515,8 +517,8 @@ class Responder:
 
     def demote_unknown_words(self, answers: list[Hypothesis], question: str) -> list[Hypothesis]:
         "Answers without words, or with one that neither training nor question knows, come last."
-        fine = lambda a: bool(words := words_of([a.text])) and words - words_of([question]) <= self.words
-        return sorted(answers, key=lambda a: not fine(a)) if self.words else answers
+        bad = lambda a: not (words := words_of([a.text])) or not words - words_of([question]) <= self.words
+        return sorted(answers, key=bad) if self.words else answers
 
 # %% ../nbs/03_decoding.ipynb #0aec2bcc
 def side_by_side(

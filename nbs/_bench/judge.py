@@ -3,12 +3,13 @@
     python nbs/_bench/judge.py --checkpoint ck/lstm --data data/train.txt --marked marks/marked.csv \
         --reverse ck/reverse
 
-`--marked`: columns question, system, answer, sensible, specific, fluent; `marks.py score` writes it.
-`--reverse`: a model of p(q|a), trained here for `--minutes` where there is none. For each figure: how often
-it puts the better of two answers to a question first (AUC within questions), for answers that models wrote
-and for those that people gave to similar questions; and for a logistic regression on all figures,
-cross-validated by question. Then the attack: answers that must lose against people's own. Writes
-results/judge.csv and results/judge_attack.csv beside this file; 03_decoding shows them.
+`--marked`: columns question, system, answer, sensible, specific, fluent, as `marks.py score` writes them; the
+system `cold` has two samples of one model a question. `--reverse`: a model of p(q|a), trained here for
+`--minutes` where there is none. For each figure: how often it puts the better of two answers to a question
+first (AUC within questions), for what models wrote, for `cold` alone and for what people answered to similar
+questions; and for a logistic regression on all figures, cross-validated by question. Then the attack: answers
+that must lose against people's own, a tie being half. Writes results/judge.csv and results/judge_attack.csv
+beside this file; 03_decoding shows them.
 """
 
 import argparse
@@ -69,13 +70,13 @@ def reverse_model(corpus, folder, minutes):
 
 
 def within(score, good, question):
-    "Share of pairs of answers to one question that the score orders as people do."
+    "Share of pairs of answers to one question that the score orders as the marks do; number of pairs."
     right = total = 0.0
     for _, rows in pd.DataFrame(dict(s=score, y=good, q=question)).groupby("q"):
         better = rows.y.values[:, None] > rows.y.values
         ahead = np.sign(rows.s.values[:, None] - rows.s.values)
         right, total = right + (ahead[better] + 1).sum() / 2, total + better.sum()
-    return right / max(total, 1)
+    return right / max(total, 1), int(total)
 
 
 def logistic(x, y, l2=1.0):
@@ -105,19 +106,19 @@ def main():
     x = figures(responder, reverse, marked.question, marked.answer, similarity)
     good, fold = (marked.sensible + marked.specific) / 2, marked.question.factorize()[0] % 5
     said = np.where(np.array(similarity) > 0, "neighbour", "model")
-    said[marked.system == "people"] = "people"
+    said[marked.system.str.startswith("people")] = "people"  # those dealt at random, too
     table = {}
-    for kind in ("model", "neighbour"):
-        these = said == kind
+    kinds = {"models": said == "model", "cold samples": marked.system == "cold"}
+    for kind, these in (kinds | {"neighbours": said == "neighbour"}).items():
         z = ((x - x[these].mean()) / x[these].std().replace(0, 1))[these].values
         y, f, q = good[these].values, fold[these], marked.question[these]
         combined = np.zeros(len(y))
         for k in range(5):
             w = logistic(z[f != k], y[f != k])
             combined[f == k] = np.c_[z[f == k], np.ones((f == k).sum())] @ w
-        columns = {name: within(x[name][these], y, q) for name in x}
-        columns["all together"] = within(combined, y, q)
-        table[f"{kind}s ({these.sum()} answers)"] = columns
+        columns = {name: within(x[name][these], y, q)[0] for name in x}
+        columns["all together"], pairs = within(combined, y, q)
+        table[f"{kind} ({pairs} pairs)"] = columns
     result = pd.DataFrame(table)
     print(result.round(3).to_string())
     result.round(4).to_csv(RESULTS / "judge.csv")
@@ -132,7 +133,10 @@ def main():
         "another question's answer": own[1:] + own[:1],
     }
     real, none = figures(responder, reverse, q, own, 0.0), ["similarity of the neighbour", "shortness"]
-    attack = {fake: (figures(responder, reverse, q, said, 0.0) < real).mean() for fake, said in fakes.items()}
+    attack = {}
+    for fake, texts in fakes.items():
+        of_fake = figures(responder, reverse, q, texts, 0.0)
+        attack[fake] = ((of_fake < real).mean() + (of_fake <= real).mean()) / 2  # a tie is half
     attack = pd.DataFrame(attack).drop(none)
     print(attack.round(3).to_string())
     attack.round(4).to_csv(RESULTS / "judge_attack.csv")

@@ -14,6 +14,8 @@ Each writes id<TAB>sensible<TAB>specific<TAB>fluent, 0 or 1, for every line. The
 prints shares with standard errors and the raters' agreement, and writes results/marks.csv beside this file,
 results/marks_similarity.csv: SSA by the similarity of the nearest question, and results/marks_items.csv: what
 each rater said of each answer (the stored one lacks `nucleus`, marked later). 03_decoding shows all three.
+results/marks_tried.csv was put together by hand from further sittings; `p` is that of the sign test on SSA
+against the system `against` of the same sitting.
 """
 
 import argparse
