@@ -137,7 +137,7 @@ def ctranslate2(compute: str, threads: int):
 
 
 class Luong(nn.Module):
-    "The LSTM of the PyTorch chatbot tutorial, in fused layers: 2+2 of width 512, dot attention, tied output."
+    "An LSTM with Luong's dot attention in fused layers: 2+2 of width 512, tied output."
 
     def __init__(self, width=512):
         super().__init__()
