@@ -108,7 +108,7 @@ def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #4deba135
+# %% ../nbs/00_data.ipynb #a4ec23e3
 def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
     "(N,) bool: in which texts is the pattern found? It must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -153,7 +153,7 @@ def drop_links(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
 
 
 def drop_adverts(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "Somebody sells something: two different words of trade, a telephone or card number, an e-mail."
+    "Likely an advert: two different words of trade, or a telephone or card number, or an e-mail."
     return _any(df, _AD, lambda t: len({*_AD.findall(t.lower())}) > 1) | _any(df, _CONTACT)
 
 
@@ -168,7 +168,7 @@ def drop_foreign(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
 
 
 def drop_repetitive(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "Nothing but one letter, or one word three times running."
+    "Nothing but one letter; or any word three times running, whatever else is said."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
 # %% ../nbs/00_data.ipynb #ca258ced
@@ -233,7 +233,7 @@ def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "A lecture is not a chat."
     return exceeds_words(df.answer.tolist(), cfg.max_answer_words)
 
-# %% ../nbs/00_data.ipynb #ea87d4e3
+# %% ../nbs/00_data.ipynb #a0aae75c
 def dedup_keys(texts: Sequence[str]) -> list[str]:
     "Letters and digits alone, folded: the same for texts that differ by punctuation, case, ё or spaces only."
     rows = [t.replace("\n", " ") for t in texts]
@@ -265,12 +265,12 @@ def drop_duplicates(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
 
 
 def cap_answer_frequency(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "One answer stood here often enough: «не знаю» is true of every question and says nothing."
+    "All but the first `max_answer_freq` pairs of an answer: «не знаю» fits every question and says nothing."
     return keys.groupby("akey").cumcount().to_numpy() >= cfg.max_answer_freq
 
 
 def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "The question has its answers."
+    "All but the first `max_answers_per_question` answers of a question."
     return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
 
 # %% ../nbs/00_data.ipynb #eca73eb0
