@@ -53,7 +53,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -(logp * ((tgt_out > EOS) & (src[:, :1] != PAD))).sum()
 
-# %% ../nbs/02_train.ipynb #cbd7a067
+# %% ../nbs/02_train.ipynb #94253291
 @dataclass(frozen=True)
 class TrainConfig:
     "How long a model is trained (`steps` or `minutes`) and how; `ChitchatError` for what makes no sense."
@@ -91,7 +91,7 @@ class TrainConfig:
         one = (self.steps is None) != (self.minutes is None)
         check_field(self, "steps", one, "give either steps or minutes")
 
-# %% ../nbs/02_train.ipynb #768045bb
+# %% ../nbs/02_train.ipynb #d9e5773d
 def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, Tensor]:
     "Summed (training loss, negative log-likelihood) of a batch, in nats."
     memory = model.encode(batch.src, batch.cat)
@@ -111,7 +111,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #df90a0f5
+# %% ../nbs/02_train.ipynb #61c1ad65
 @dataclass
 class StepStats:
     "What one optimizer step tells."
