@@ -6,7 +6,7 @@
 Marian (size of training_speed.py, AdamW, the learning rate schedule of 02_train) learns for --minutes, after
 it each family named in --archs from scratch for --share of the time, seed by seed, all in one precision
 (default: fp32). Times are of training alone. Writes results/time_to_quality.csv (one row a run) and
-results/time_to_quality_history.csv beside this file; 02_train shows them.
+results/time_to_quality_history.csv beside this file.
 """
 import argparse
 import math
