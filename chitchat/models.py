@@ -82,7 +82,7 @@ class ModelConfig:
         check_field(self, "kernel_size", k % 2 == 1, "it must be odd")
         check_field(self, "n_heads", D % self.n_heads == 0, f"it must divide d_model={D}")
 
-# %% ../nbs/01_models.ipynb #3a3da52d
+# %% ../nbs/01_models.ipynb #a4c1fae4
 class Dropout(nn.Dropout):
     "Drops the same features at every position of a row (Gal & Ghahramani 2016, arXiv 1512.05287)."
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Seq2Seq(nn.Module):
         "Which words (B, V) the answer will hold, by question and category alone (after Zhao et al. 2017)."
         return self.logits(self.to_bow(memory.conditioning))
 
-# %% ../nbs/01_models.ipynb #d2eb1aec
+# %% ../nbs/01_models.ipynb #69bb2b14
 def masked_attention(scores: Tensor, values: Tensor, visible: Tensor | None, attn_out: Maps = None) -> Tensor:
     """Means (…, T, D) of the values (…, S, D), weighted by the softmax of the scores (…, T, S).
     `visible` broadcasts to the scores, True = may be seen, at least one in a row; None = all."""
@@ -174,7 +174,7 @@ class Attention(nn.Module):
             scores = q @ keys.mT / math.sqrt(q.shape[-1])
         return masked_attention(scores, memory.out, memory.mask.unsqueeze(1), attn_out)
 
-# %% ../nbs/01_models.ipynb #9a436052
+# %% ../nbs/01_models.ipynb #9416f1aa
 def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RNNBase:
     "One recurrent layer; the forget gate starts open (Jozefowicz et al. 2015)."
     rnn = (nn.LSTM if arch == "lstm" else nn.GRU)(d_in, d_out, batch_first=True, bidirectional=bidirectional)
@@ -190,7 +190,7 @@ def _rnn(arch: str, d_in: int, d_out: int, bidirectional: bool = False) -> nn.RN
                 nn.init.orthogonal_(gate)
     return rnn
 
-# %% ../nbs/01_models.ipynb #de097b7e
+# %% ../nbs/01_models.ipynb #5e6ddae8
 class RNNEncoder(nn.Module):
     "Bidirectional LSTM or GRU; rows are packed, so padding is never read."
     def __init__(self, cfg: ModelConfig):
@@ -210,7 +210,7 @@ class RNNEncoder(nn.Module):
             h = y + h if self.cfg.residual else y
         return (h + x) * mask.unsqueeze(-1)
 
-# %% ../nbs/01_models.ipynb #638d3d20
+# %% ../nbs/01_models.ipynb #c60830cc
 class RNNDecoder(nn.Module):
     "LSTM or GRU over the answer, then attention over the question. State: `h` (and `c`), (B, L, D)."
     def __init__(self, cfg: ModelConfig):
@@ -243,7 +243,7 @@ class RNNDecoder(nn.Module):
         new = {k: torch.cat(layers).transpose(0, 1) for k, layers in zip(state, zip(*after))}
         return self.dropout(torch.tanh(self.combine(h))), new
 
-# %% ../nbs/01_models.ipynb #3be18df7
+# %% ../nbs/01_models.ipynb #57dd9d47
 class ValidConv(nn.Module):
     "A convolution without padding («valid»): position t sees inputs t … t+k-1."
     def __init__(self, kernel_size: int, d_in: int, d_out: int, gain: float):
@@ -257,7 +257,7 @@ class ValidConv(nn.Module):
         T = x.shape[1] - self.kernel_size + 1
         return self.linear(torch.cat([x[:, i:i + T] for i in range(self.kernel_size)], -1))
 
-# %% ../nbs/01_models.ipynb #22d60abc
+# %% ../nbs/01_models.ipynb #e7628d27
 class PositionalEncoding(nn.Module):
     "Adds position vectors, half sines, half cosines, wave lengths 2π to 20000π (Vaswani et al. 2017)."
     size = 512
@@ -274,7 +274,7 @@ class PositionalEncoding(nn.Module):
             raise ChitchatError(f"{end} tokens are more than the model's {self.size} positions")
         return x + self.table[start:end]
 
-# %% ../nbs/01_models.ipynb #31f9e6fc
+# %% ../nbs/01_models.ipynb #ca017009
 def _glu_layers(cfg: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     D, gain = cfg.d_model, math.sqrt(4 * (1 - cfg.dropout))  # a gate halves its input (Gehring et al. 2017)
     return (nn.ModuleList(ValidConv(cfg.kernel_size, D, 2 * D, gain) for _ in range(cfg.n_layers)),
@@ -331,7 +331,7 @@ class ConvDecoder(nn.Module):
             h = (h + self.dropout(y)) * 0.5**0.5
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #a135bcb8
+# %% ../nbs/01_models.ipynb #66f1fb33
 def rms_norm(x: Tensor) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
@@ -362,7 +362,7 @@ class MultiHeadAttention(nn.Module):
             y = masked_attention(q @ keys.mT / math.sqrt(q.shape[-1]), values, visible, attn_out)
         return self.out(y.transpose(1, 2).flatten(2))  # the heads side by side
 
-# %% ../nbs/01_models.ipynb #dd2e4f35
+# %% ../nbs/01_models.ipynb #dc20de4a
 class FeedForward(nn.Module):
     "D → 4D → D at each position, squared ReLU between (So et al. 2021, arXiv 2109.08668)."
     def __init__(self, d: int):
@@ -408,7 +408,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, attn_out))
         return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
-# %% ../nbs/01_models.ipynb #b61bac1f
+# %% ../nbs/01_models.ipynb #53cf8536
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
     def __init__(self, cfg: ModelConfig):
@@ -450,7 +450,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #21d862da
+# %% ../nbs/01_models.ipynb #665a09c2
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -495,7 +495,7 @@ def count_parameters(model: nn.Module) -> int:
     "Trained numbers; the tied embedding counts once."
     return sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/01_models.ipynb #864db247
+# %% ../nbs/01_models.ipynb #88439252
 def cooccurrences(ids: np.ndarray, offsets: np.ndarray, vocab_size: int, window: int = 3) -> Tensor:
     """How often two tokens stand in one text at most `window` apart, (V, V); at distance d a pair counts 1/d.
     `ids` are the tokens of all texts, text i at `offsets[i]:offsets[i+1]`."""
