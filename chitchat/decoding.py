@@ -32,10 +32,10 @@ from .files import ChitchatError, check_field, check_fields, input_error, write_
 from .models import Seq2Seq, reorder_state
 from .retrieval import FILES, Index
 
-# %% ../nbs/03_decoding.ipynb #c2e4455b
+# %% ../nbs/03_decoding.ipynb #9e736917
 def nucleus(probs: Tensor, p: float) -> Tensor:  # (N, V) → (N, V)
     "The fewest tokens that sum to `p`, and ties with the last; renormalised (Holtzman et al. 2020)."
-    for k in (100, 1000, probs.shape[-1]):  # seldom more are needed, and sorting all tokens is slow
+    for k in (100, 1000, probs.shape[-1]):  # sorting all tokens is slow; seldom more are needed than 100
         ranked = probs.topk(min(k, probs.shape[-1])).values
         if (ranked.sum(-1) >= p).all():
             break
@@ -227,7 +227,7 @@ class DecoderSession:
         if leave:
             self.memory = self.memory.select(idx)
 
-# %% ../nbs/03_decoding.ipynb #ab49f374
+# %% ../nbs/03_decoding.ipynb #8c8fbbc2
 def warp(scores: Tensor, cfg: DecodeConfig) -> Tensor:  # (N, V) log p → (N, V) probabilities
     "Temperature, top-k, min-p (Nguyen et al. 2024, arXiv 2407.01082), nucleus, one after the other."
     probs = (scores / cfg.temperature).softmax(-1)
@@ -260,7 +260,7 @@ def row_seeds(cfg: DecodeConfig, n: int) -> tuple[int, ...]:
 
 def row_random(seeds: Sequence[int], copies: int, steps: int) -> Tensor:  # (B · copies, steps)
     "Uniform random numbers of each row; the first copy of a question has the seed itself."
-    each = [(s + i * 0x9E3779B97F4A7C15) % 2**63 for s in seeds for i in range(copies)]
+    each = [(s + i * 0x9E3779B97F4A7C15) % 2**63 for s in seeds for i in range(copies)]  # seeds far apart
     return torch.stack([torch.rand(steps, generator=torch.Generator().manual_seed(s)) for s in each])
 
 # %% ../nbs/03_decoding.ipynb #e6a583aa
@@ -438,7 +438,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #8e5c63d9
+# %% ../nbs/03_decoding.ipynb #865cbc46
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -488,7 +488,7 @@ class Responder:
         cfg, count = self.config(**decoding), len(texts)
         if n > 1 and cfg.method == "greedy":
             cfg = replace(cfg, method="beam", num_beams=20, length_penalty=0.0)
-        width = max(n, getattr(cfg, METHODS[cfg.method]))
+        width = max(n, getattr(cfg, METHODS[cfg.method]))  # hypotheses that run for a question
         cfg = replace(cfg, **{"num_return_sequences": width + cfg.num_neighbours, METHODS[cfg.method]: width})
         names = one_each(categories, count, "categories")
         ids, seeds = [self.read(t) for t in texts], row_seeds(cfg, count)
