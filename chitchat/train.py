@@ -49,7 +49,7 @@ def bow_loss(
     src: Tensor,         # (B, S) rows without a question do not count
     tgt_out: Tensor,     # (B, T)
 ) -> Tensor:             # summed loss in nats
-    "Negative log-likelihood of the answer's tokens, order ignored, EOS left out (after Zhao et al. 2017)."
+    "Negative log-likelihood of the answer's tokens in any order, without UNK and EOS (Zhao et al. 2017)."
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -(logp * ((tgt_out > EOS) & (src[:, :1] != PAD))).sum()
 
@@ -70,7 +70,7 @@ class TrainConfig:
     drop_category: float = 0.15     # share of pairs trained without category
     drop_question: float = 0.1      # share of pairs trained without question,
     drop_question_from: float = 0.67  # from this share of the training on
-    oversample_power: float = 0.5   # rare categories: 0 = as they are, 1 = all equally often
+    oversample_power: float = 0.5   # rare categories: 0 = as they are, 1 = as often as all (at most 8 times)
     evals: int = 10                 # evaluations, evenly spaced, the last at the end
     eval_every: int | None = None   # or one every so many steps, and one at the end
     eval_pairs: int = 1000          # held-out pairs they use, the same ones each time
@@ -149,7 +149,8 @@ def train_step(
     context.sum_gradients(model.parameters())
     scaler.unscale_(opt)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.max_grad_norm)
-    *nlls, norm = torch.stack([*nlls, norm]).tolist()  # the one wait for a GPU
+    # this waits for a GPU; an LSTM or GRU waits in each encoder call, too, for the lengths of its rows
+    *nlls, norm = torch.stack([*nlls, norm]).tolist()
     nats = context.sum([sum(nlls)])[0]
     if math.isfinite(norm):
         scaler.step(opt)
@@ -160,7 +161,7 @@ def train_step(
 # %% ../nbs/02_train.ipynb #367ac820
 def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `done` is the share of the training behind it, in [0, 1]."
-    decay = 1.0 if done < 0.5 else 1.0 - 0.95 * (done - 0.5) / 0.5
+    decay = 1.0 - 1.9 * max(0.0, done - 0.5)  # to 0.05 at the end
     return cfg.learning_rate * min(1.0, (step + 1) / max(1, cfg.warmup_steps)) * decay
 
 # %% ../nbs/02_train.ipynb #d1202f01
@@ -174,7 +175,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
 
 # %% ../nbs/02_train.ipynb #78a03758
 def derangement(n: int) -> np.ndarray:  # (n,) for each pair another pair's index
-    "A random cycle through all pairs, so that no pair keeps its row."
+    "A random cycle through all pairs: none keeps its row (but the same question may stand in another)."
     p = np.random.default_rng(0).permutation(n)
     other = np.empty_like(p)
     other[p] = np.roll(p, 1)
@@ -321,7 +322,9 @@ def grad_accum_batches(data: Seq2SeqDataset, cfg: TrainConfig, state: TrainState
         for i in range(start, len(rows), width):
             group, end = rows[i:i + width], i + width
             mine = range(context.rank, len(group), context.size)
-            batches = [collate([data[int(j)] for j in pairs[group[k]]]) for k in mine]
+            batches = [data.batch(pairs[group[k]]) for k in mine]
+            if torch.cuda.is_available():
+                batches = [b.pin_memory() for b in batches]
             n = int(lengths[np.concatenate(group), 1].sum())
             after = (epoch, end) if end < len(rows) else (epoch + 1, 0)
             yield GradAccumBatch(batches, list(mine), n, *after)
@@ -364,8 +367,8 @@ class Trainer:
         self.state, self.history = TrainState(), list[dict]()
         settings = {k: v for k, v in asdict(cfg).items() if k not in MAY_CHANGE}
         settings["gradient_accumulation_steps"] *= self.context.size
-        data = {"hash": fingerprint(train)}
-        self.settings = {"training": settings, "model": asdict(model.cfg), "data": data}
+        self.settings = {"training": settings, "model": asdict(model.cfg),
+                         "data": {"hash": fingerprint(train)}}
         saved = self.context.broadcast(load_resume(out) if out and not self.context.rank else None)
         if saved and out:
             check_same_run(out, saved["settings"], self.settings)
@@ -484,8 +487,7 @@ def fit(
                     if answer and some:
                         lines = [f"  «{q}» → «{a}»" for q, a in zip(some, answer(some))]
                         tqdm.write("\n".join(lines), file=sys.stdout)
-                patience = cfg.early_stopping_patience
-                state.finished = over or (patience is not None and state.stale >= patience)
+                state.finished = over or state.stale >= (cfg.early_stopping_patience or math.inf)
                 if not state.finished:
                     stop = t.step(caught)[1]
                     if first:
