@@ -12,7 +12,7 @@ Sizes: vocabulary 8,000; Transformers 3+3 layers, D 256, FF 1,024, 4 heads, one 
 ours, embeddings of 512, or of 256, which halves the largest product, that with the vocabulary (the peers'
 encoder goes one way, ours both). Dropout 0.1, AdamW, gradient clipping. All in float32, then all in bfloat16
 by autocast, as ours trains where the processor can. Writes results/training_speed.csv beside
-this file; 02_train shows it.
+this file; a5_fast shows it.
 """
 import argparse
 import itertools
