@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Filters', 'ROW_FILTERS', 'CORPUS_FILTERS', 'PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'DataConfig', 'clean_texts',
-           'clean_text', 'drop_empty', 'match_rows', 'cyrillic_share', 'drop_links', 'drop_adverts', 'drop_service',
-           'drop_foreign', 'drop_repetitive', 'undisguise', 'is_obscene', 'mask_obscene', 'drop_obscene', 'count_words',
-           'exceeds_words', 'drop_long_questions', 'drop_long_answers', 'dedup_keys', 'dedup_key', 'hash_keys',
-           'pair_keys', 'drop_duplicates', 'cap_answer_frequency', 'cap_answers_per_question', 'clean_pairs',
-           'apply_filters', 'filter_pairs', 'is_validation', 'split_pairs', 'Tokenizer', 'CategoryVocab', 'Batch',
-           'pad_rows', 'collate', 'ragged', 'Seq2SeqDataset', 'encode_pairs', 'LengthBatchSampler']
+           'clean_text', 'drop_empty', 'dedup_keys', 'dedup_key', 'hash_keys', 'pair_keys', 'drop_duplicates',
+           'cap_answer_frequency', 'cap_answers_per_question', 'match_rows', 'cyrillic_share', 'drop_links',
+           'drop_adverts', 'drop_service', 'drop_foreign', 'drop_repetitive', 'undisguise', 'is_obscene',
+           'mask_obscene', 'drop_obscene', 'count_words', 'exceeds_words', 'drop_long_questions', 'drop_long_answers',
+           'clean_pairs', 'apply_filters', 'filter_pairs', 'is_validation', 'split_pairs', 'Tokenizer', 'CategoryVocab',
+           'Batch', 'pad_rows', 'collate', 'ragged', 'Seq2SeqDataset', 'encode_pairs', 'LengthBatchSampler']
 
 # %% ../nbs/00_data.ipynb #a474918e
 import hashlib, html, re, unicodedata
@@ -108,7 +108,47 @@ def drop_empty(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     return np.array([not re.search(r"\w", q) or not re.search(r"\w", a) or len(a) < cfg.min_answer_chars
                      for q, a in zip(df.question, df.answer)], dtype=bool)
 
-# %% ../nbs/00_data.ipynb #a4ec23e3
+# %% ../nbs/00_data.ipynb #80ebdd86
+def dedup_keys(texts: Sequence[str]) -> list[str]:
+    "Letters and digits alone, folded: the same for texts that differ by punctuation, case, ё or spaces only."
+    rows = [t.replace("\n", " ") for t in texts]
+    keys = re.sub(r"(?:[^\w\n]|_)+", "", "\n".join(rows).lower().replace("ё", "е")).split("\n")
+    return [k or t.strip() for k, t in zip(keys, rows)]
+
+
+def dedup_key(text: str) -> str:
+    "`dedup_keys` for one text."
+    return dedup_keys([text])[0]
+
+
+def hash_keys(texts: Sequence[str], seed: int = 0) -> np.ndarray:
+    "(N,) uint64: hashes of `dedup_key`, the same everywhere and always."
+    keys = (f"{seed}:{k}".encode() for k in dedup_keys(texts))
+    digests = b"".join(hashlib.blake2b(k, digest_size=8).digest() for k in keys)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
+
+
+def pair_keys(df: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    "Columns qkey and akey, with the index of `df`: all that the filters below look at."
+    columns = {"qkey": df.question, "akey": df.answer}
+    return pd.DataFrame({k: hash_keys(texts.tolist(), seed) for k, texts in columns.items()}, index=df.index)
+
+
+def drop_duplicates(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+    "The same question with the same answer, up to punctuation. (N,) bool, True = dropped."
+    return keys.duplicated(["qkey", "akey"]).to_numpy()
+
+
+def cap_answer_frequency(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+    "All but the first `max_answer_freq` pairs of an answer: «не знаю» fits every question and says nothing."
+    return keys.groupby("akey").cumcount().to_numpy() >= cfg.max_answer_freq
+
+
+def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
+    "All but the first `max_answers_per_question` answers of a question."
+    return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
+
+# %% ../nbs/00_data.ipynb #7351dfe6
 def match_rows(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
     "(N,) bool: in which texts is the pattern found? It must not match a line break."
     ends = np.cumsum([len(t) + 1 for t in texts])
@@ -171,7 +211,7 @@ def drop_repetitive(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "Nothing but one letter; or any word three times running, whatever else is said."
     return _any(df, _ONE_LETTER) | _any(df, _ONE_WORD)
 
-# %% ../nbs/00_data.ipynb #ca258ced
+# %% ../nbs/00_data.ipynb #79765bb5
 _ABC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _ROOTS = (r"(?:эр|яю|фю|ю|р|эш|юв|чр|яюф|арб|тл|яаш|яхах|г)?ег[щхпош]|егыш\b|\w*яшчф|(?:тл)?сып[фв]|сып\b|"
           r"(?:чр|эр|яю|тл|юв|фю|яхах|арб|арч|г|юс|яаю|яюф|яаш|бк|эхфю|арчк|ювк|юск|тк|яюфк|шчк|фюысю|чыю)?"
@@ -209,7 +249,7 @@ def drop_obscene(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     found = match_rows(_OBSCENE, both)
     return found[:len(df)] | found[len(df):]
 
-# %% ../nbs/00_data.ipynb #4e56511a
+# %% ../nbs/00_data.ipynb #ce90eeae
 _ATOM = re.compile(r"[а-яёА-ЯЁ]+|[a-zA-Z]+|\d+|\w")  # razdel never makes two words of one of these
 
 
@@ -233,47 +273,7 @@ def drop_long_answers(df: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
     "A lecture is not a chat."
     return exceeds_words(df.answer.tolist(), cfg.max_answer_words)
 
-# %% ../nbs/00_data.ipynb #a0aae75c
-def dedup_keys(texts: Sequence[str]) -> list[str]:
-    "Letters and digits alone, folded: the same for texts that differ by punctuation, case, ё or spaces only."
-    rows = [t.replace("\n", " ") for t in texts]
-    keys = re.sub(r"(?:[^\w\n]|_)+", "", "\n".join(rows).lower().replace("ё", "е")).split("\n")
-    return [k or t.strip() for k, t in zip(keys, rows)]
-
-
-def dedup_key(text: str) -> str:
-    "`dedup_keys` for one text."
-    return dedup_keys([text])[0]
-
-
-def hash_keys(texts: Sequence[str], seed: int = 0) -> np.ndarray:
-    "(N,) uint64: hashes of `dedup_key`, the same everywhere and always."
-    keys = (f"{seed}:{k}".encode() for k in dedup_keys(texts))
-    digests = b"".join(hashlib.blake2b(k, digest_size=8).digest() for k in keys)
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
-
-
-def pair_keys(df: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    "Columns qkey and akey, with the index of `df`: all that the filters below look at."
-    columns = {"qkey": df.question, "akey": df.answer}
-    return pd.DataFrame({k: hash_keys(texts.tolist(), seed) for k, texts in columns.items()}, index=df.index)
-
-
-def drop_duplicates(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "The same question with the same answer, up to punctuation. (N,) bool, True = dropped."
-    return keys.duplicated(["qkey", "akey"]).to_numpy()
-
-
-def cap_answer_frequency(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "All but the first `max_answer_freq` pairs of an answer: «не знаю» fits every question and says nothing."
-    return keys.groupby("akey").cumcount().to_numpy() >= cfg.max_answer_freq
-
-
-def cap_answers_per_question(keys: pd.DataFrame, cfg: DataConfig) -> np.ndarray:
-    "All but the first `max_answers_per_question` answers of a question."
-    return keys.groupby("qkey").cumcount().to_numpy() >= (cfg.max_answers_per_question or len(keys))
-
-# %% ../nbs/00_data.ipynb #eca73eb0
+# %% ../nbs/00_data.ipynb #52a5e265
 Filters = Sequence[Callable[[pd.DataFrame, DataConfig], Any]]
 ROW_FILTERS: Filters = (drop_empty, drop_links, drop_adverts, drop_service, drop_foreign, drop_obscene,
                         drop_repetitive, drop_long_questions, drop_long_answers)
@@ -314,7 +314,7 @@ def filter_pairs(df: pd.DataFrame, cfg: DataConfig = DataConfig(), row_filters: 
     kept.attrs = df.attrs | {"dropped": counts, "dropped_examples": first}
     return kept
 
-# %% ../nbs/00_data.ipynb #644e4c96
+# %% ../nbs/00_data.ipynb #8ff5e762
 def is_validation(qkeys: np.ndarray, valid: float) -> np.ndarray:
     "(N,) bool. Hashes are uniform, so a share of the smallest is a share of the questions."
     return qkeys.astype(np.float64) / 2**64 < valid
@@ -325,7 +325,7 @@ def split_pairs(df: pd.DataFrame, valid: float = 0.02, seed: int = 0) -> tuple[p
     held = is_validation(hash_keys(df.question.tolist(), seed), valid)
     return df[~held].reset_index(drop=True), df[held].reset_index(drop=True)
 
-# %% ../nbs/00_data.ipynb #a0ffcaf2
+# %% ../nbs/00_data.ipynb #a367e000
 PAD, UNK = 0, 1  # padding, an unknown character
 BOS, EOS = 2, 3  # begin and end of an answer
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -387,7 +387,7 @@ class Tokenizer:
             raise input_error(path, f"does not begin with {SPECIALS}, or has gaps", "Copy the folder again")
         return cls(bpe)
 
-# %% ../nbs/00_data.ipynb #c6a838b4
+# %% ../nbs/00_data.ipynb #f7ca2ad5
 class CategoryVocab:
     "Names of categories to ids; 0 is none."
     def __init__(self, names: Sequence[str] = ()):
@@ -420,7 +420,7 @@ class CategoryVocab:
         alike = get_close_matches(name.lower(), self._ids, 5, 0.4)
         return [self.names[self._ids[n] - 1] for n in alike] or self.names[:5]
 
-# %% ../nbs/00_data.ipynb #d2f830bf
+# %% ../nbs/00_data.ipynb #18194645
 @dataclass
 class Batch:
     "Right-padded ids; `PAD` marks what is not there."
@@ -438,8 +438,12 @@ class Batch:
         return len(self.cat)
 
     def to(self, device: str | torch.device) -> "Batch":
-        "The batch on `device`."
-        return Batch(*(t.to(device) for t in vars(self).values()))
+        "The batch on `device`; from pinned memory without a wait."
+        return Batch(*(t.to(device, non_blocking=True) for t in vars(self).values()))
+
+    def pin_memory(self) -> "Batch":
+        "In memory that a GPU reads by itself."
+        return Batch(*(t.pin_memory() for t in vars(self).values()))
 
 
 def pad_rows(rows: Sequence[Sequence[int] | np.ndarray]) -> Tensor:
@@ -456,7 +460,7 @@ def collate(items: Sequence[tuple]) -> Batch:
     tgt_in, tgt_out = [[BOS, *t] for t in tgt], [[*t, EOS] for t in tgt]
     return Batch(pad_rows(src), pad_rows(tgt_in), pad_rows(tgt_out), torch.tensor(cat))
 
-# %% ../nbs/00_data.ipynb #c4e5d0b8
+# %% ../nbs/00_data.ipynb #314c8bfa
 def ragged(rows: Sequence) -> tuple[np.ndarray, np.ndarray]:
     "Rows of different length as one flat array, and (N + 1,) where each begins and the last one ends."
     off = np.cumsum([0, *map(len, rows)], dtype=np.int64)
@@ -505,7 +509,7 @@ def encode_pairs(df: pd.DataFrame, tok: Tokenizer, cats: CategoryVocab,
     sides = (*ragged([ids[:cfg.max_src] for ids in src]), *ragged([ids[:n] for ids in tgt]))
     return Seq2SeqDataset(*sides, np.array(cat, np.int32), np.array(n_chars, np.int32))
 
-# %% ../nbs/00_data.ipynb #ef47156d
+# %% ../nbs/00_data.ipynb #8f1a1ce5
 class LengthBatchSampler:
     """Yields lists of indices of rows of similar length. `lengths`: (N, 2) tokens of question and answer;
     `max_tokens`: limit of rows × (longest question + longest answer); without `shuffle`: sorted."""
