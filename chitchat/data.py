@@ -509,7 +509,7 @@ def encode_pairs(df: pd.DataFrame, tok: Tokenizer, cats: CategoryVocab,
     sides = (*ragged([ids[:cfg.max_src] for ids in src]), *ragged([ids[:n] for ids in tgt]))
     return Seq2SeqDataset(*sides, np.array(cat, np.int32), np.array(n_chars, np.int32))
 
-# %% ../nbs/00_data.ipynb #8f1a1ce5
+# %% ../nbs/00_data.ipynb #267bdeea
 class LengthBatchSampler:
     """Yields lists of indices of rows of similar length. `lengths`: (N, 2) tokens of question and answer;
     `max_tokens`: limit of rows × (longest question + longest answer); without `shuffle`: sorted."""
@@ -526,7 +526,7 @@ class LengthBatchSampler:
         rng, n = np.random.default_rng([self.seed, self.epoch]), len(self.lengths)
         noise = rng.permutation(n) if self.shuffle else np.arange(n)
         src, tgt = self.lengths.astype(np.int64).T
-        snake = (tgt << 20) - src * (-1) ** tgt
+        snake = (tgt << 20) - src * (-1) ** tgt  # the answer's length in the high bits, the question's below
         order = (snake * n + noise).argsort()  # one number a row sorts faster than three keys
         cuts, start = [], 0
         widest = longest = 0  # question and answer since `start`

@@ -25,9 +25,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from .data import BOS, PAD
 from .files import ChitchatError, check_field, check_fields
 
-# %% ../nbs/01_models.ipynb #e9b7b70a
+# %% ../nbs/01_models.ipynb #5cc60fbe
 State = dict[str, Tensor]        # every tensor has the batch on dim 0
-KV = tuple[Tensor, Tensor]       # keys and values of attention, (B, H, S, D/H) each
+KV = tuple[Tensor, Tensor]       # keys and values of a Transformer's attention, (B, H, S, D/H) each
 Decoded = tuple[Tensor, State]   # something (B, T, …) for each new token, and the state after the last
 Maps = list[Tensor] | None       # where each layer appends its attention (B, T, S); None = nobody asks
 
@@ -57,7 +57,7 @@ class Memory:
         "Each question `k` times in a row: (B, …) → (B·k, …)."
         return self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(k))
 
-# %% ../nbs/01_models.ipynb #c699606c
+# %% ../nbs/01_models.ipynb #c2613610
 def masked_attention(scores: Tensor, values: Tensor, visible: Tensor | None, attn_out: Maps = None) -> Tensor:
     """Means (…, T, D) of the values (…, S, D), weighted by the softmax of the scores (…, T, S).
     `visible` broadcasts to the scores, True = may be seen, at least one in a row; None = all."""
@@ -65,7 +65,7 @@ def masked_attention(scores: Tensor, values: Tensor, visible: Tensor | None, att
         scores = scores.masked_fill(~visible, -torch.inf)
     weights = scores.softmax(-1)
     if attn_out is not None:
-        attn_out.append(weights.mean(1) if weights.dim() == 4 else weights)
+        attn_out.append(weights.mean(1) if weights.dim() == 4 else weights)  # over heads, if there are any
     return weights @ values
 
 
@@ -332,7 +332,7 @@ class ConvDecoder(nn.Module):
             h = (h + self.dropout(y)) * 0.5**0.5
         return self.dropout(torch.tanh(self.last(h))), new
 
-# %% ../nbs/01_models.ipynb #f46483b9
+# %% ../nbs/01_models.ipynb #f04eb9d7
 def rms_norm(x: Tensor) -> Tensor:
     "Unit root mean square over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."
     return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
@@ -340,7 +340,7 @@ def rms_norm(x: Tensor) -> Tensor:
 
 class MultiHeadAttention(nn.Module):
     "Multi-head attention (Vaswani et al. 2017, §3.2.2) with normed queries and keys (Henry et al. 2020)."
-    fused: bool | None = None  # computed in the library's one kernel; None = on a GPU
+    fused: bool | None = None  # computed in the library's fused kernel; None = on a GPU
     def __init__(self, d: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
@@ -452,7 +452,7 @@ class TransformerDecoder(nn.Module):
             h, (new[f"k{i}"], new[f"v{i}"]) = layer(h, past, question, causal, visible, attn_out)
         return self.dropout(self.norm(h)), new
 
-# %% ../nbs/01_models.ipynb #44604644
+# %% ../nbs/01_models.ipynb #da80f5f8
 REGISTRY: dict[str, tuple[Callable, Callable]] = {  # arch: (encoder, decoder), each made from a ModelConfig
     "lstm": (RNNEncoder, RNNDecoder),
     "gru": (RNNEncoder, RNNDecoder),
@@ -488,9 +488,8 @@ def preset(arch: str, size: str, **changes: Any) -> ModelConfig:
 
 
 def pick_device(device: "str | torch.device | None" = None) -> torch.device:
-    "The device of that name; by default a GPU where there is one, else Apple's (mps), else the CPU."
-    mps = "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else mps))
+    "The device of that name; by default a GPU of NVIDIA or AMD, else the CPU (Apple's `mps` only by name)."
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def count_parameters(model: nn.Module) -> int:

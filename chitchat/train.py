@@ -43,7 +43,7 @@ def token_loss(
     z = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(z, tgt_out.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing)
 
-# %% ../nbs/02_train.ipynb #a5028807
+# %% ../nbs/02_train.ipynb #0dafd2ca
 def bow_loss(
     bow_logits: Tensor,  # (B, V) from question and category
     src: Tensor,         # (B, S) rows without a question do not count
@@ -53,7 +53,7 @@ def bow_loss(
     logp = bow_logits.float().log_softmax(-1).gather(1, tgt_out)
     return -(logp * ((tgt_out > EOS) & (src[:, :1] != PAD))).sum()
 
-# %% ../nbs/02_train.ipynb #94253291
+# %% ../nbs/02_train.ipynb #e3c5d14f
 @dataclass(frozen=True)
 class TrainConfig:
     "How long a model is trained (`steps` or `minutes`) and how; `ChitchatError` for what makes no sense."
@@ -111,7 +111,7 @@ def batch_loss(model: Seq2Seq, batch: Batch, cfg: TrainConfig) -> tuple[Tensor, 
         loss = loss + cfg.bow_weight * bow_loss(model.bow_logits(memory), batch.src, batch.tgt_out)
     return loss, nll.detach()
 
-# %% ../nbs/02_train.ipynb #61c1ad65
+# %% ../nbs/02_train.ipynb #c2e35bc2
 @dataclass
 class StepStats:
     "What one optimizer step tells."
@@ -158,7 +158,7 @@ def train_step(
     opt.zero_grad()
     return StepStats(nats / n, n, norm, not math.isfinite(norm))
 
-# %% ../nbs/02_train.ipynb #367ac820
+# %% ../nbs/02_train.ipynb #dd7243d6
 def lr_at(step: int, done: float, cfg: TrainConfig) -> float:
     "Learning rate of a step; `done` is the share of the training behind it, in [0, 1]."
     decay = 1.0 - 1.9 * max(0.0, done - 0.5)  # to 0.05 at the end
@@ -173,7 +173,7 @@ def make_optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Opti
               dict(params=[p for p in model.parameters() if not decays(p)], weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
 
-# %% ../nbs/02_train.ipynb #78a03758
+# %% ../nbs/02_train.ipynb #be40c16f
 def derangement(n: int) -> np.ndarray:  # (n,) for each pair another pair's index
     "A random cycle through all pairs: none keeps its row (but the same question may stand in another)."
     p = np.random.default_rng(0).permutation(n)
@@ -274,7 +274,7 @@ def train_preset(arch: str, size: str) -> dict[str, Any]:
     small = dict(learning_rate=1.5e-3 if (arch, size) == ("cnn", "small") else 3e-3, max_tokens=2000)
     return large if size == "base" else small
 
-# %% ../nbs/02_train.ipynb #1bcbdbd7
+# %% ../nbs/02_train.ipynb #206be9c7
 @dataclass
 class TrainState:
     "Where a training stands; what a resume needs beside weights and optimizer."
@@ -299,7 +299,7 @@ class TrainState:
         "How many evaluations should be behind."
         return self.step // cfg.eval_every if cfg.eval_every else int(self.done(cfg) * cfg.evals)
 
-# %% ../nbs/02_train.ipynb #0158b5e5
+# %% ../nbs/02_train.ipynb #c89ccf68
 @dataclass
 class GradAccumBatch:
     "The micro-batches of one step."
@@ -339,7 +339,7 @@ def prefetch(things: Iterator) -> Iterator:
         made = pool.submit(next, things)
         yield thing
 
-# %% ../nbs/02_train.ipynb #678ef9d2
+# %% ../nbs/02_train.ipynb #5852d519
 def pick_precision(device: torch.device) -> str:
     "'bf16' where the device multiplies it fast, 'fp16' on older NVIDIA GPUs, else 'fp32'."
     if device.type == "cuda":
@@ -347,7 +347,7 @@ def pick_precision(device: torch.device) -> str:
     can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "fp32"
 
-# %% ../nbs/02_train.ipynb #f04a2502
+# %% ../nbs/02_train.ipynb #04d5dace
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "precision"}  # when a run goes on, perhaps on another machine
 
@@ -426,7 +426,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #50a2ac34
+# %% ../nbs/02_train.ipynb #2c27d147
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -449,7 +449,7 @@ class ProgressBar:
         if self.bar:
             self.bar.close()
 
-# %% ../nbs/02_train.ipynb #af597832
+# %% ../nbs/02_train.ipynb #14a7bc3d
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -497,7 +497,7 @@ def fit(
             bar.close()
     return pd.DataFrame(t.history)
 
-# %% ../nbs/02_train.ipynb #9d983dea
+# %% ../nbs/02_train.ipynb #b62b90e5
 TRAIN_BUDGETS: dict[str, dict] = {"tiny": {"steps": 400}, "small": {"minutes": 10.0},
                                   "base": {"minutes": 480.0}}
 
