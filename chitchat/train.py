@@ -274,7 +274,7 @@ def train_preset(arch: str, size: str) -> dict[str, Any]:
     small = dict(learning_rate=1.5e-3 if (arch, size) == ("cnn", "small") else 3e-3, max_tokens=2000)
     return large if size == "base" else small
 
-# %% ../nbs/02_train.ipynb #206be9c7
+# %% ../nbs/02_train.ipynb #45ca390d
 @dataclass
 class TrainState:
     "Where a training stands; what a resume needs beside weights and optimizer."
@@ -299,7 +299,7 @@ class TrainState:
         "How many evaluations should be behind."
         return self.step // cfg.eval_every if cfg.eval_every else int(self.done(cfg) * cfg.evals)
 
-# %% ../nbs/02_train.ipynb #c89ccf68
+# %% ../nbs/02_train.ipynb #38bf2458
 @dataclass
 class GradAccumBatch:
     "The micro-batches of one step."
@@ -339,7 +339,7 @@ def prefetch(things: Iterator) -> Iterator:
         made = pool.submit(next, things)
         yield thing
 
-# %% ../nbs/02_train.ipynb #5852d519
+# %% ../nbs/02_train.ipynb #35ce69b1
 def pick_precision(device: torch.device) -> str:
     "'bf16' where the device multiplies it fast, 'fp16' on older NVIDIA GPUs, else 'fp32'."
     if device.type == "cuda":
@@ -347,7 +347,7 @@ def pick_precision(device: torch.device) -> str:
     can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "fp32"
 
-# %% ../nbs/02_train.ipynb #04d5dace
+# %% ../nbs/02_train.ipynb #852ea545
 MAY_CHANGE = {"steps", "minutes", "evals", "eval_every", "early_stopping_patience", "save_every",
               "precision"}  # when a run goes on, perhaps on another machine
 
@@ -426,7 +426,7 @@ class Trainer:
         if better and self.out and corpus and first:
             save_checkpoint(self.out, self.model, corpus.tok, corpus.cats, corpus.cfg, self.history)
 
-# %% ../nbs/02_train.ipynb #2c27d147
+# %% ../nbs/02_train.ipynb #68730648
 class ProgressBar:
     "Loss, perplexity, tokens/s, time left."
 
@@ -449,7 +449,7 @@ class ProgressBar:
         if self.bar:
             self.bar.close()
 
-# %% ../nbs/02_train.ipynb #14a7bc3d
+# %% ../nbs/02_train.ipynb #df9260d9
 def fit(
     model: Seq2Seq,
     train: Seq2SeqDataset,
@@ -497,7 +497,7 @@ def fit(
             bar.close()
     return pd.DataFrame(t.history)
 
-# %% ../nbs/02_train.ipynb #b62b90e5
+# %% ../nbs/02_train.ipynb #1165cce1
 TRAIN_BUDGETS: dict[str, dict] = {"tiny": {"steps": 400}, "small": {"minutes": 10.0},
                                   "base": {"minutes": 480.0}}
 
