@@ -90,8 +90,8 @@ WAYS = {
     "rerank": DecodeConfig("rerank", num_beams=20, length_penalty=0.5, mmi_lambda=0.25),
     "retrieve": DecodeConfig("retrieve", num_beams=20)}
 
-# %% ../nbs/03_decoding.ipynb #dfd921c1
-LogitsProcessor = Callable[[Tensor, Tensor], Tensor]  # ids (N, 1+t) from BOS on, scores (N, V) → new scores
+# %% ../nbs/03_decoding.ipynb #9617a236
+LogitsProcessor = Callable[[Tensor, Tensor], Any]  # ids (N, 1+t) from BOS on, scores (N, V), which it changes
 WORD_START, SPACE, WORD_INSIDE = 0, -1, -2  # classes of tokens; above 0: so many punctuation marks
 
 
@@ -109,37 +109,41 @@ def is_word(classes: Tensor) -> Tensor:
     "Is it a word, or a part of one?"
     return (classes == WORD_START) | (classes == WORD_INSIDE)
 
-# %% ../nbs/03_decoding.ipynb #56eca649
+# %% ../nbs/03_decoding.ipynb #8eb037eb
 def suppress(tokens: Sequence[int]) -> LogitsProcessor:
     "These are never said."
-    return lambda ids, scores: scores.index_fill(1, torch.tensor(tokens, device=scores.device), -torch.inf)
+    return lambda ids, scores: scores.index_fill_(1, torch.tensor(tokens, device=scores.device), -torch.inf)
 
 
 def limit_length(least: int, most: int) -> LogitsProcessor:
     "No end before `least` tokens; after `most` nothing but the end, with the model's own probability of it."
-    def process(ids: Tensor, scores: Tensor) -> Tensor:
-        t, end = ids.shape[1] - 1, torch.arange(scores.shape[1], device=scores.device) == EOS
-        return scores if least <= t < most else scores.masked_fill(end if t < least else ~end, -torch.inf)
+    def process(ids: Tensor, scores: Tensor) -> None:
+        t = ids.shape[1] - 1
+        if t < least:
+            scores[:, EOS] = -torch.inf
+        elif t >= most:
+            scores[:, :EOS] = scores[:, EOS + 1:] = -torch.inf
     return process
 
 
 def penalize_repetition(penalty: float, classes: Tensor) -> LogitsProcessor:
     "log p of words that were said, times `penalty`: it is negative, so above 1 is less likely."
     by = torch.where(is_word(classes), penalty, 1.0)
-    return lambda ids, scores: scores.scatter(1, ids, scores.gather(1, ids) * by[ids])
+    return lambda ids, scores: scores.scatter_(1, ids, scores.gather(1, ids) * by[ids])
 
 
 def limit_punctuation(most: float, classes: Tensor) -> LogitsProcessor:
     "At most so many punctuation marks in a row; a token can be several («...»), spaces do not count."
     count, word = classes.clamp(min=0), is_word(classes)
+    marks = count.nonzero().flatten()
 
-    def process(ids: Tensor, scores: Tensor) -> Tensor:
+    def process(ids: Tensor, scores: Tensor) -> None:
         total = count[ids].cumsum(1)
         run = total[:, -1:] - (total * word[ids]).amax(1, keepdim=True)  # since the last word
-        return scores.masked_fill((count > 0) & (run + count > most), -torch.inf)
+        scores[:, marks] = scores[:, marks].masked_fill(run + count[marks] > most, -torch.inf)
     return process
 
-# %% ../nbs/03_decoding.ipynb #596ec29b
+# %% ../nbs/03_decoding.ipynb #741e3a3b
 def repeated_ngram(said: list[int], n: int) -> list[int]:
     "Tokens that would make the last `n` tokens a run that was there before."
     last = said[len(said) - n + 1:]
@@ -157,19 +161,18 @@ def block_repetition(n: int, allow_word: bool, classes: Tensor) -> LogitsProcess
     "No run of `n` tokens twice (0 = any), unless `allow_word` no word twice in a row, but for punctuation."
     words, starts = is_word(classes).tolist(), (classes == WORD_START).tolist()
 
-    def process(ids: Tensor, scores: Tensor) -> Tensor:
-        scores = scores.clone()
+    def process(ids: Tensor, scores: Tensor) -> None:
+        rows, banned = list[int](), list[int]()
         for row, tokens in enumerate(ids.tolist()):
             said = [i for i in tokens if words[i]]
             found = repeated_ngram(said, n) if n else []
-            if not allow_word:
-                found += repeated_word(said, starts)
-            if found:
-                scores[row, found] = -torch.inf
-        return scores
+            found += [] if allow_word else repeated_word(said, starts)
+            rows += [row] * len(found)
+            banned += found
+        scores[rows, banned] = -torch.inf
     return process
 
-# %% ../nbs/03_decoding.ipynb #1f3a24e5
+# %% ../nbs/03_decoding.ipynb #9b035482
 def build_processors(cfg: DecodeConfig, token_class: Tensor) -> list[LogitsProcessor]:
     "The rules of `cfg`, in their order."
     return [
@@ -182,9 +185,9 @@ def build_processors(cfg: DecodeConfig, token_class: Tensor) -> list[LogitsProce
 
 def apply_processors(processors: Sequence[LogitsProcessor], ids: Tensor, scores: Tensor) -> Tensor:
     "Scores (N, V), -inf for what may not be said; a row with nothing left may end, as likely as before."
-    allowed = scores
+    allowed = scores.clone()
     for process in processors:
-        allowed = process(ids, allowed)
+        process(ids, allowed)
     stuck = allowed.amax(-1) == -torch.inf
     allowed[:, EOS] = torch.where(stuck, scores[:, EOS], allowed[:, EOS])
     return allowed
@@ -438,7 +441,7 @@ def load_decoding(folder: str | Path) -> tuple[DecodeConfig, frozenset[str]]:
     except (ValueError, TypeError) as e:
         raise input_error(path, f"or {WORDS} is of another version ({e})", "Delete both") from None
 
-# %% ../nbs/03_decoding.ipynb #865cbc46
+# %% ../nbs/03_decoding.ipynb #a92cac07
 class Responder:
     "Text in, text out: the same object in the notebook, the console and the bot."
 
@@ -447,9 +450,8 @@ class Responder:
                  words: Iterable[str] = (),    # none: they are not known
                  index: Index | None = None):  # of similar questions, for the method 'retrieve'
         self.model, self.tok, self.cats = model, tok, cats
-        self.index = index
-        self.data_cfg, self.decode, self.words = data_cfg, decode, frozenset(words)
-        self.categories, self.token_class = cats.names, token_class(tok)  # names that `category` may have
+        self.index, self.data_cfg, self.decode = index, data_cfg, decode
+        self.categories, self.words, self.token_class = cats.names, frozenset(words), token_class(tok)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str | torch.device | None = None,

@@ -410,7 +410,7 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(self.cross(self.norm2(x), *question, visible, attn_out))
         return x + self.dropout(self.ff(self.norm3(x))), (keys, values)
 
-# %% ../nbs/01_models.ipynb #d15ceb87
+# %% ../nbs/01_models.ipynb #3dfad59f
 class TransformerEncoder(nn.Module):
     "Self-attention over the question."
     def __init__(self, cfg: ModelConfig):
@@ -446,6 +446,7 @@ class TransformerDecoder(nn.Module):
         "Hidden vectors (B, T, D) for new inputs x (B, T, D)."
         T, t = x.shape[1], state["k0"].shape[2]
         h, new, visible = self.positions(x, t), {}, memory.mask[:, None, None]
+        # a new token sees the t cached ones and the new ones up to itself; a single one sees all
         causal = torch.ones(T, t + T, dtype=torch.bool, device=x.device).tril(t) if T > 1 else None
         for i, layer in enumerate(self.layers):
             past, question = ((s[f"k{i}"], s[f"v{i}"]) for s in (state, memory.cross_kv))
